@@ -1,0 +1,152 @@
+//! The one seam between those who accept tasks and those who do them.
+//!
+//! Owns the promise: a task submitted is ended exactly once in the eyes of a client, whatever process dies. Must never
+//! know HTTP, WebAssembly, a model, or who calls.
+//!
+//! # Layout
+//!
+//! - `embedded`: the durable queue of a single node, in one redb file.
+//! - `seal`: encryption of payloads at rest.
+//! - `contract`: the tests that every backend must pass.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
+
+/// A task handed in.
+#[derive(Debug)]
+pub struct Submission {
+    /// What to do.
+    pub payload: Payload,
+    /// The client's own key, at most 256 bytes: the same key yields the same task while its result lives.
+    pub idempotency_key: Option<String>,
+}
+
+/// Why a task was not accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// As many tasks wait as may; the duration is a guess, from the drain rate, of when there will be room.
+    #[error("the queue is full")]
+    Full {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// The idempotency key was used before, for another payload.
+    #[error("the idempotency key was used before for other content")]
+    Conflict,
+    /// The storage failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// The storage cannot be reached or cannot write.
+#[derive(Debug, thiserror::Error)]
+#[error("the queue is unavailable: {0}")]
+pub struct Unavailable(pub String);
+
+/// One try of one task, held by one worker until its lease runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Which task.
+    pub id: TaskId,
+    /// Counts deliveries from 1. It fences: what an older delivery says is refused.
+    pub delivery: u32,
+}
+
+/// A task to do.
+#[derive(Debug)]
+pub struct Claim {
+    /// What to hold on to while doing it.
+    pub lease: Lease,
+    /// How many tries have failed and were scheduled anew by [`Queue::retry`]; 0 at first.
+    pub retries: u32,
+    /// What to do.
+    pub payload: Payload,
+    /// How long the task waited since it was submitted.
+    pub age: Duration,
+}
+
+/// The lease is no longer this worker's: it ran out, the task was revoked, or somebody else ended it.
+#[derive(Debug, thiserror::Error)]
+pub enum LeaseError {
+    /// Drop the work, its result is not wanted.
+    #[error("the lease is lost")]
+    Lost,
+    /// The storage failed; the lease may still be held.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Why a task was not revoked.
+#[derive(Debug, thiserror::Error)]
+pub enum RevokeError {
+    /// No such task, or forgotten.
+    #[error("there is no such task")]
+    Unknown,
+    /// It had ended before.
+    #[error("the task has ended")]
+    Ended(Box<TaskView>),
+    /// The storage failed.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// How many tasks are where.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Stats {
+    /// Waiting for a worker, retries included.
+    pub waiting: u64,
+    /// Held by a worker.
+    pub running: u64,
+    /// Ended, with a result that still lives.
+    pub ended: u64,
+    /// Given up after too many deliveries (they count as ended, too).
+    pub dead: u64,
+}
+
+/// A durable queue of tasks. Every method may be called from any number of tasks at once.
+///
+/// Implementations pass `contract`. All durations are by a clock that does not step.
+#[async_trait]
+pub trait Queue: Send + Sync + 'static {
+    /// Accepts a task. When this returns `Ok` the task survives `kill -9`. A known idempotency key with the same payload
+    /// yields the first task's id.
+    async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError>;
+
+    /// Takes the oldest task that is due, waiting up to `wait` for one. A task whose lease ran out is due again; one
+    /// delivered more than the configured number of times ends as a failure, `processing_failed`, and counts as dead.
+    async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable>;
+
+    /// Renews a lease to its full length. Call it every third of [`Queue::lease`].
+    async fn extend(&self, lease: Lease) -> Result<(), LeaseError>;
+
+    /// Ends a task; the payload is deleted with the same write. Only the holder of the newest lease can.
+    async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<(), LeaseError>;
+
+    /// Gives a task back, to be delivered again after `delay`, with `error` as the reason, for the log and for a task
+    /// that ends up dead.
+    async fn retry(&self, lease: Lease, delay: Duration, error: TaskError) -> Result<(), LeaseError>;
+
+    /// Gives a task back at once, as if never claimed: for a worker that drains.
+    async fn release(&self, lease: Lease) -> Result<(), LeaseError>;
+
+    /// Looks a task up. While it has not ended, waits up to `wait` for that. `None`: unknown, or past its time-to-live.
+    async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable>;
+
+    /// Revokes a task that has not ended and deletes its payload.
+    async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError>;
+
+    /// Waits until the holder of `lease` no longer holds it (revoked or lost). For a worker that would stop early.
+    async fn lost(&self, lease: Lease);
+
+    /// Counts tasks.
+    async fn stats(&self) -> Result<Stats, Unavailable>;
+
+    /// Whether the storage can be written, for readiness.
+    async fn ping(&self) -> Result<(), Unavailable>;
+
+    /// How long a lease lasts without [`Queue::extend`].
+    fn lease(&self) -> Duration;
+}

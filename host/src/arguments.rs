@@ -1,0 +1,202 @@
+//! The command line: its subcommands, flags and help texts.
+//!
+//! Owns how a person asks for something. Must never know how it is done; flags that stand for a configuration key are
+//! handed to the configuration as they were typed.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::Override;
+
+/// Decides whether two photographs show the same person. Every step that touches a photograph runs in a WebAssembly
+/// sandbox.
+#[derive(Debug, Parser)]
+#[command(name = "visavis", version, after_help = EXAMPLES, subcommand_required = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// Read this configuration file instead of visavis.toml in the working folder.
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// What to log on stderr: off, error, warn, info, debug, trace, or a list by module, as
+    /// info,visavis::worker=debug.
+    #[arg(long, global = true, value_name = "LEVELS")]
+    pub(crate) log: Option<String>,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Serve verifications over HTTP until told to stop (Ctrl-C or SIGTERM).
+    #[command(after_help = SERVE_EXAMPLES)]
+    Serve(Serve),
+    /// Decide whether two photographs show the same person.
+    ///
+    /// The exit status is 0 when they do, 1 when they do not, and 2 when it could not be decided; stderr then says why.
+    #[command(after_help = VERIFY_EXAMPLES)]
+    Verify(Verify),
+    /// Describe every face in each photograph: box, landmarks, pose, embedding.
+    ///
+    /// The exit status is 0 when every photograph could be read, also if there was no face in it, else 2.
+    #[command(after_help = ANALYZE_EXAMPLES)]
+    Analyze(Analyze),
+    /// Check that everything that visavis needs is there, and say how to mend what is not.
+    ///
+    /// Also shows every configuration key with its value and where that came from. The exit status is 0 when all is
+    /// well, else 1.
+    Doctor(Doctor),
+}
+
+/// Flags of `visavis serve`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Serve {
+    /// Where to listen, as 127.0.0.1:8080; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<String>,
+    /// Where tasks wait: file:PATH is the queue that is built in.
+    #[arg(long, value_name = "URL")]
+    pub(crate) queue: Option<String>,
+}
+
+/// Arguments of `visavis verify`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Verify {
+    /// The first photograph: JPEG, PNG, WebP, GIF or BMP.
+    #[arg(value_name = "A")]
+    pub(crate) first: PathBuf,
+    /// The second photograph.
+    #[arg(value_name = "B")]
+    pub(crate) second: PathBuf,
+    /// Print the whole result as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Also draw both photographs with what was found and decided.
+    #[arg(long, value_name = "OUT.png")]
+    pub(crate) annotate: Option<PathBuf>,
+    /// Take two faces for one person up to this distance, 0 to 2; more is more lenient.
+    #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true)]
+    pub(crate) threshold: Option<String>,
+    /// What to do with a face that does not look into the camera: refuse to decide, or decide and report it.
+    #[arg(long, value_name = "POLICY", value_parser = ["reject", "report"])]
+    pub(crate) non_frontal: Option<String>,
+}
+
+/// Arguments of `visavis analyze`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Analyze {
+    /// The photographs: JPEG, PNG, WebP, GIF or BMP.
+    #[arg(value_name = "IMAGE", required = true)]
+    pub(crate) images: Vec<PathBuf>,
+    /// Print one JSON object a line for each photograph, with the embeddings.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `visavis doctor`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Doctor {
+    /// Print the findings as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+impl Arguments {
+    /// The flags that stand for configuration keys, as they were typed.
+    pub(crate) fn overrides(&self) -> Vec<Override> {
+        let (listen, queue, threshold, non_frontal) = match &self.command {
+            Command::Serve(serve) => (serve.listen.as_ref(), serve.queue.as_ref(), None, None),
+            Command::Verify(verify) => (None, None, verify.threshold.as_ref(), verify.non_frontal.as_ref()),
+            Command::Analyze(_) | Command::Doctor(_) => (None, None, None, None),
+        };
+        let flags = [
+            ("telemetry.log", "--log", self.log.as_ref()),
+            ("server.listen", "--listen", listen),
+            ("queue.url", "--queue", queue),
+            ("verify.threshold", "--threshold", threshold),
+            ("verify.non_frontal", "--non-frontal", non_frontal),
+        ];
+        let given = flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?.clone())));
+        given.map(|(key, flag, value)| Override { key, flag, value }).collect()
+    }
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  visavis verify mine.jpg yours.jpg       the same person?
+  visavis serve                           an HTTP service on 127.0.0.1:8080
+  visavis doctor                          is everything in place?
+
+Every setting can also stand in visavis.toml, or in the environment, as VISAVIS_SERVER__LISTEN for the key
+listen of the section server.";
+
+const SERVE_EXAMPLES: &str = "\
+Examples:
+  visavis serve
+  visavis serve --listen 0.0.0.0:8080 --queue file:/var/lib/visavis/queue.redb
+
+Then, from elsewhere:
+  curl -F image1=@mine.jpg -F image2=@yours.jpg 'http://127.0.0.1:8080/verify?wait=30'";
+
+const VERIFY_EXAMPLES: &str = "\
+Examples:
+  visavis verify mine.jpg yours.jpg
+  visavis verify mine.jpg yours.jpg --json
+  visavis verify mine.jpg yours.jpg --non-frontal report --annotate seen.png";
+
+const ANALYZE_EXAMPLES: &str = "\
+Examples:
+  visavis analyze group.jpg
+  visavis analyze --json *.jpg > faces.jsonl";
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Arguments, clap::Error> {
+        Arguments::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_become_overrides() {
+        let arguments = parse("visavis serve --listen [::]:0 --queue file:x --log debug --config a.toml").unwrap();
+        let overrides: Vec<_> = arguments.overrides().into_iter().map(|o| (o.key, o.flag, o.value)).collect();
+        let expected = [
+            ("telemetry.log", "--log", "debug"),
+            ("server.listen", "--listen", "[::]:0"),
+            ("queue.url", "--queue", "file:x"),
+        ];
+        assert_eq!(overrides, expected.map(|(key, flag, value)| (key, flag, value.to_owned())));
+        assert_eq!(arguments.config, Some("a.toml".into()));
+    }
+
+    #[test]
+    fn a_verification_has_two_photographs() {
+        let arguments =
+            parse("visavis --config c verify a b --json --annotate o.png --threshold 1.2 --non-frontal report");
+        let arguments = arguments.unwrap();
+        assert_eq!(arguments.overrides().len(), 2);
+        let Command::Verify(verify) = arguments.command else { panic!("another command") };
+        assert_eq!((verify.first, verify.second, verify.json), ("a".into(), "b".into(), true));
+        for line in ["visavis verify a", "visavis verify a b c", "visavis verify a b --non-frontal maybe", "visavis"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_analysis_has_at_least_one_photograph() {
+        let Command::Analyze(analyze) = parse("visavis analyze a b c --json").unwrap().command else {
+            panic!("another command")
+        };
+        assert_eq!(analyze.images.len(), 3);
+        assert!(parse("visavis analyze").is_err());
+    }
+}

@@ -1,0 +1,338 @@
+//! The sections of the configuration: their fields, defaults and bounds.
+//!
+//! Owns the list of keys: [`Config::fields`] names each once, and reading, describing and the check for unknown keys all
+//! follow it. Must never know where a value came from.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::Config;
+use crate::config::value::{Count, Optional, Size, Span, Value};
+use crate::task::NonFrontal;
+use crate::telemetry;
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+const HOUR: Duration = Duration::from_secs(3600);
+const MONTH: Duration = Duration::from_secs(30 * 86_400);
+
+/// Section `server`: the public listener and its limits.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Server {
+    /// Where to listen; port 0 takes a free one.
+    pub(crate) listen: SocketAddr,
+    /// The largest request body, bytes.
+    pub(crate) body_limit: u64,
+    /// How many requests are in the gateway at once; more wait for their turn.
+    pub(crate) concurrency: usize,
+    /// How many connections are open at once; more are not accepted until one closes.
+    pub(crate) max_connections: usize,
+    /// How long a client may take to send the head of a request.
+    pub(crate) header_timeout: Duration,
+    /// How long a request may take, from its head to the end of the answer.
+    pub(crate) request_timeout: Duration,
+    /// How long running requests and tasks may take to end when the host is told to stop.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// Section `queue`: where tasks wait, and how long things live there.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Queue {
+    /// Which queue.
+    pub(crate) url: QueueUrl,
+    /// How many tasks may wait; more are refused.
+    pub(crate) max_length: u64,
+    /// How long a worker holds a task without a sign of life before another may take it.
+    pub(crate) lease: Duration,
+    /// How many workers may try a task and die before it is given up.
+    pub(crate) max_deliveries: u32,
+    /// How long an ended task is remembered.
+    pub(crate) result_ttl: Duration,
+    /// How long a task may wait, and its photographs live, at most.
+    pub(crate) payload_ttl: Duration,
+    /// The key that photographs are encrypted with at rest; made at the first start.
+    pub(crate) encryption_key_file: PathBuf,
+}
+
+/// Which queue, as a URL.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum QueueUrl {
+    /// `file:PATH`: the embedded queue, in one file.
+    File(PathBuf),
+    /// `redis:`, `rediss:`, `redis+sentinel:` or `redis+cluster:`, as written. It may hold a password: never log it,
+    /// log [`Config::describe`]'s text.
+    Redis(String),
+}
+
+/// Section `worker`: how tasks are done.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Worker {
+    /// How many tasks are done at once.
+    pub(crate) concurrency: usize,
+    /// How long one try of a task may take.
+    pub(crate) task_timeout: Duration,
+    /// How often a task is tried again after the host or a component failed.
+    pub(crate) retries: u32,
+}
+
+/// Section `components`: the four components and what each may use.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Components {
+    /// The folder for compiled code, to start faster the next time. Only this host's user may write in it.
+    pub(crate) cache: PathBuf,
+    /// Reads requests and answers them.
+    pub(crate) gateway: Component,
+    /// Finds and describes the faces of one photograph.
+    pub(crate) analyzer: Component,
+    /// Decides.
+    pub(crate) scorer: Component,
+    /// Draws what was seen; only `visavis verify --annotate` uses it.
+    pub(crate) annotator: Component,
+}
+
+/// One of the subsections of `components`.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Component {
+    /// The component's file.
+    pub(crate) path: PathBuf,
+    /// The most memory that one instance may have, bytes.
+    pub(crate) memory_limit: usize,
+    /// How long one call may take; then it is interrupted.
+    pub(crate) deadline: Duration,
+}
+
+/// Section `nn`: what runs the models.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Nn {
+    /// Which library.
+    pub(crate) backend: Backend,
+    /// The library's file.
+    pub(crate) library: PathBuf,
+    /// How many inferences of one model run at once.
+    pub(crate) sessions: usize,
+    /// How many threads one inference uses.
+    pub(crate) threads: usize,
+}
+
+/// An inference library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Backend {
+    /// ONNX Runtime.
+    Onnx,
+}
+
+/// Section `models`: which models are used.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Models {
+    /// The folder of the models and of their `manifest.toml`.
+    pub(crate) dir: PathBuf,
+    /// The detector's name in the manifest.
+    pub(crate) detector: String,
+    /// The embedder's name in the manifest.
+    pub(crate) embedder: String,
+}
+
+/// Section `verify`: the operator's policy. A client may override the first two for one task.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Verify {
+    /// Two faces are one person when the Euclidean distance of their embeddings is at most this; `None` is the
+    /// embedder's own.
+    pub(crate) threshold: Option<f32>,
+    /// What to do with a face that does not look into the camera.
+    pub(crate) non_frontal: NonFrontal,
+    /// The smallest face to look for: shorter side in pixels of the photograph that is searched.
+    pub(crate) min_face: u32,
+    /// Faces are searched on a copy whose longer side is at most this many pixels; 0 searches the photograph itself.
+    pub(crate) detect_max_side: u32,
+    /// The most pixels, width times height, that a photograph may declare.
+    pub(crate) max_pixels: u64,
+}
+
+/// One key and the place of its value.
+pub(crate) struct Field<'a> {
+    /// The dotted key, as `server.listen`.
+    pub(crate) key: String,
+    /// What it sets.
+    pub(crate) value: Box<dyn Value + 'a>,
+}
+
+impl Config {
+    /// The defaults for a machine with so many processors. Paths that follow from others are still empty;
+    /// `Config::load` fills them in when nothing has set them.
+    pub(super) fn defaults(cores: usize) -> Self {
+        Self {
+            assets: PathBuf::new(),
+            server: Server {
+                listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+                body_limit: 20 * MIB,
+                concurrency: 64,
+                max_connections: 1024,
+                header_timeout: Duration::from_secs(10),
+                request_timeout: Duration::from_secs(60),
+                drain_timeout: Duration::from_secs(30),
+            },
+            queue: Queue {
+                url: QueueUrl::File("visavis-data/queue.redb".into()),
+                max_length: 1000,
+                lease: Duration::from_secs(15),
+                max_deliveries: 5,
+                result_ttl: HOUR,
+                payload_ttl: Duration::from_secs(15 * 60),
+                encryption_key_file: PathBuf::new(),
+            },
+            worker: Worker { concurrency: cores, task_timeout: Duration::from_secs(30), retries: 3 },
+            components: Components {
+                cache: PathBuf::new(),
+                // A client may wait 30 s for a result, inside the gateway.
+                gateway: Component::new(256, Duration::from_secs(35)),
+                analyzer: Component::new(512, Duration::from_secs(20)),
+                scorer: Component::new(64, Duration::from_secs(2)),
+                annotator: Component::new(512, Duration::from_secs(20)),
+            },
+            nn: Nn { backend: Backend::Onnx, library: PathBuf::new(), sessions: cores, threads: 1 },
+            models: Models {
+                dir: PathBuf::new(),
+                detector: "mtcnn".to_owned(),
+                embedder: "facenet-casia-webface".to_owned(),
+            },
+            verify: Verify {
+                threshold: None,
+                non_frontal: NonFrontal::Reject,
+                min_face: 20,
+                detect_max_side: 640,
+                max_pixels: 40_000_000,
+            },
+            telemetry: telemetry::Config::default(),
+            sources: Default::default(),
+        }
+    }
+
+    /// Every key there is, with the place of its value and the bounds that are held.
+    pub(super) fn fields(&mut self) -> Vec<Field<'_>> {
+        let Self { assets, server, queue, worker, components, nn, models, verify, telemetry, sources: _ } = self;
+        let ms = Duration::from_millis;
+        let seconds = Duration::from_secs;
+        let mut fields = vec![
+            field("assets", assets),
+            field("server.listen", &mut server.listen),
+            field("server.body_limit", Size(&mut server.body_limit, KIB..=GIB)),
+            field("server.concurrency", Count(&mut server.concurrency, 1..=4096)),
+            field("server.max_connections", Count(&mut server.max_connections, 1..=1_000_000)),
+            field("server.header_timeout", Span(&mut server.header_timeout, ms(100)..=HOUR)),
+            field("server.request_timeout", Span(&mut server.request_timeout, seconds(1)..=HOUR)),
+            field("server.drain_timeout", Span(&mut server.drain_timeout, Duration::ZERO..=HOUR)),
+            field("queue.url", &mut queue.url),
+            field("queue.max_length", Count(&mut queue.max_length, 1..=10_000_000)),
+            field("queue.lease", Span(&mut queue.lease, seconds(1)..=HOUR)),
+            field("queue.max_deliveries", Count(&mut queue.max_deliveries, 1..=1000)),
+            field("queue.result_ttl", Span(&mut queue.result_ttl, seconds(1)..=MONTH)),
+            field("queue.payload_ttl", Span(&mut queue.payload_ttl, seconds(1)..=MONTH)),
+            field("queue.encryption_key_file", &mut queue.encryption_key_file),
+            field("worker.concurrency", Count(&mut worker.concurrency, 1..=1024)),
+            field("worker.task_timeout", Span(&mut worker.task_timeout, ms(100)..=HOUR)),
+            field("worker.retries", Count(&mut worker.retries, 0..=100)),
+            field("components.cache", &mut components.cache),
+        ];
+        for (name, component) in [
+            ("gateway", &mut components.gateway),
+            ("analyzer", &mut components.analyzer),
+            ("scorer", &mut components.scorer),
+            ("annotator", &mut components.annotator),
+        ] {
+            let Component { path, memory_limit, deadline } = component;
+            fields.extend([
+                field(format!("components.{name}.path"), path),
+                field(format!("components.{name}.memory_limit"), Size(memory_limit, MIB..=4 * GIB)),
+                field(format!("components.{name}.deadline"), Span(deadline, ms(10)..=HOUR)),
+            ]);
+        }
+        fields.extend([
+            field("nn.backend", &mut nn.backend),
+            field("nn.library", &mut nn.library),
+            field("nn.sessions", Count(&mut nn.sessions, 1..=1024)),
+            field("nn.threads", Count(&mut nn.threads, 1..=1024)),
+            field("models.dir", &mut models.dir),
+            field("models.detector", &mut models.detector),
+            field("models.embedder", &mut models.embedder),
+            field(
+                "verify.threshold",
+                Optional { value: &mut verify.threshold, bounds: 0.0..=2.0, absent: "the embedder's own" },
+            ),
+            field("verify.non_frontal", &mut verify.non_frontal),
+            // The detector's first network looks at squares of 12 pixels: smaller faces would have to be invented.
+            field("verify.min_face", Count(&mut verify.min_face, 12..=4096)),
+            field("verify.detect_max_side", Count(&mut verify.detect_max_side, 0..=16_384)),
+            field("verify.max_pixels", Count(&mut verify.max_pixels, 1..=250_000_000)),
+            field("telemetry.log", &mut telemetry.log),
+            field("telemetry.format", &mut telemetry.format),
+        ]);
+        fields
+    }
+}
+
+fn field<'a>(key: impl Into<String>, value: impl Value + 'a) -> Field<'a> {
+    Field { key: key.into(), value: Box::new(value) }
+}
+
+impl Component {
+    fn new(mebibytes: usize, deadline: Duration) -> Self {
+        Self { path: PathBuf::new(), memory_limit: mebibytes << 20, deadline }
+    }
+}
+
+impl QueueUrl {
+    /// Reads `file:PATH`, `file:///PATH` or the URL of a Redis.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        if let Some(rest) = text.strip_prefix("file:") {
+            let path = match rest.strip_prefix("//") {
+                Some(absolute) => Some(absolute).filter(|path| path.starts_with('/')),
+                None => Some(rest).filter(|path| !path.is_empty()),
+            };
+            return Some(Self::File(path?.into()));
+        }
+        let (scheme, rest) = text.split_once("://")?;
+        let known = ["redis", "rediss", "redis+sentinel", "redis+cluster"].contains(&scheme);
+        (known && !rest.is_empty()).then(|| Self::Redis(text.to_owned()))
+    }
+}
+
+// As written; with the password, if there is one.
+impl fmt::Display for QueueUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::File(path) => write!(f, "file:{}", path.display()),
+            Self::Redis(url) => f.write_str(url),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_queue_is_a_file_or_a_redis() {
+        for (text, path) in [("file:a/b.redb", "a/b.redb"), ("file:/a", "/a"), ("file:///a", "/a")] {
+            assert_eq!(QueueUrl::parse(text), Some(QueueUrl::File(path.into())), "{text}");
+        }
+        for text in ["redis://h:6379/0", "rediss://u:p@h", "redis+sentinel://h", "redis+cluster://h"] {
+            assert_eq!(QueueUrl::parse(text), Some(QueueUrl::Redis(text.to_owned())), "{text}");
+        }
+        for text in ["", "file:", "file://", "file://host/path", "redis://", "http://h", "queue.redb"] {
+            assert_eq!(QueueUrl::parse(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_key_is_named_once() {
+        let mut config = Config::defaults(2);
+        let mut keys: Vec<_> = config.fields().into_iter().map(|field| field.key).collect();
+        let count = keys.len();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), count);
+    }
+}

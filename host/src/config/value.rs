@@ -1,0 +1,331 @@
+//! Single values: how each kind is read from a text or from TOML, what it accepts, and how it is shown.
+//!
+//! Owns which texts stand for an address, a count, a choice. Must never know which keys exist or where a value came from.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::config::sections::{Backend, QueueUrl};
+use crate::config::units::{parse_duration, parse_size, show_duration, show_size};
+use crate::task::NonFrontal;
+use crate::telemetry::{Filter, Format};
+
+/// A value as it was found, before its key says what it must be.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Raw {
+    /// From the environment or a flag: a text that may stand for anything.
+    Word(String),
+    /// A TOML string.
+    Text(String),
+    /// A TOML integer.
+    Integer(i64),
+    /// A TOML float.
+    Float(f64),
+    /// A TOML value that no key accepts; holds how to call it.
+    Other(&'static str),
+}
+
+impl Raw {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Word(text) | Self::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    fn number(&self) -> Option<f64> {
+        match self {
+            Self::Word(text) => text.trim().parse().ok(),
+            Self::Integer(number) => Some(*number as f64),
+            Self::Float(number) => Some(*number),
+            _ => None,
+        }
+    }
+
+    fn whole(&self) -> Option<u64> {
+        match self {
+            Self::Word(text) => text.trim().parse().ok(),
+            Self::Integer(number) => u64::try_from(*number).ok(),
+            _ => None,
+        }
+    }
+}
+
+// For error messages: a password in a URL stays out of them.
+impl fmt::Display for Raw {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Word(text) | Self::Text(text) => write!(f, "\"{}\"", without_password(text)),
+            Self::Integer(number) => write!(f, "{number}"),
+            Self::Float(number) => write!(f, "{number}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Something that a key sets.
+pub(crate) trait Value {
+    /// Takes the value over, or says what would be accepted, as the end of the sentence "accepted is ...".
+    fn read(&mut self, raw: &Raw) -> Result<(), String>;
+
+    /// The value as it could be written in the file, without the quotation marks.
+    fn show(&self) -> String;
+}
+
+/// A whole number within bounds.
+pub(crate) struct Count<'a, T>(pub(crate) &'a mut T, pub(crate) RangeInclusive<u64>);
+
+impl<T: Copy + TryFrom<u64> + fmt::Display> Value for Count<'_, T> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let value = raw.whole().filter(|number| self.1.contains(number)).and_then(|number| T::try_from(number).ok());
+        *self.0 = value.ok_or_else(|| format!("a whole number from {} to {}", self.1.start(), self.1.end()))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// A number of bytes within bounds.
+pub(crate) struct Size<'a, T>(pub(crate) &'a mut T, pub(crate) RangeInclusive<u64>);
+
+impl<T: Copy + TryFrom<u64> + TryInto<u64>> Value for Size<'_, T> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let bytes = raw.whole().or_else(|| parse_size(raw.text()?));
+        let value = bytes.filter(|bytes| self.1.contains(bytes)).and_then(|bytes| T::try_from(bytes).ok());
+        *self.0 = value.ok_or_else(|| {
+            format!(
+                "a size from {} to {}, as \"20MiB\" or \"64 MB\", or a number of bytes",
+                show_size(*self.1.start()),
+                show_size(*self.1.end())
+            )
+        })?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        (*self.0).try_into().map(show_size).unwrap_or_default()
+    }
+}
+
+/// A duration within bounds.
+pub(crate) struct Span<'a>(pub(crate) &'a mut Duration, pub(crate) RangeInclusive<Duration>);
+
+impl Value for Span<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let seconds = raw.number().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        let value = seconds.or_else(|| parse_duration(raw.text()?)).filter(|duration| self.1.contains(duration));
+        *self.0 = value.ok_or_else(|| {
+            format!(
+                "a duration from {} to {}, as \"500ms\", \"30s\", \"15m\" or \"1h\", or a number of seconds",
+                show_duration(*self.1.start()),
+                show_duration(*self.1.end())
+            )
+        })?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        show_duration(*self.0)
+    }
+}
+
+/// A number within bounds, or nothing; `absent` says what nothing means.
+pub(crate) struct Optional<'a> {
+    pub(crate) value: &'a mut Option<f32>,
+    pub(crate) bounds: RangeInclusive<f32>,
+    pub(crate) absent: &'static str,
+}
+
+impl Value for Optional<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let number = raw.number().map(|number| number as f32).filter(|number| self.bounds.contains(number));
+        let refusal = || format!("a number from {} to {}", self.bounds.start(), self.bounds.end());
+        *self.value = Some(number.ok_or_else(refusal)?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.value.map_or_else(|| self.absent.to_owned(), |number| number.to_string())
+    }
+}
+
+impl Value for &mut SocketAddr {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let address = raw.text().and_then(|text| text.trim().parse().ok());
+        **self = address.ok_or("an IP address and a port, as \"127.0.0.1:8080\" or \"[::1]:8080\"")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for &mut PathBuf {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        **self = raw.text().filter(|text| !text.is_empty()).ok_or("a path")?.into();
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.display().to_string()
+    }
+}
+
+impl Value for &mut String {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        **self = raw.text().filter(|text| !text.is_empty()).ok_or("a name")?.to_owned();
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_str().to_owned()
+    }
+}
+
+impl Value for &mut QueueUrl {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let url = raw.text().and_then(QueueUrl::parse);
+        **self = url.ok_or("\"file:PATH\" for the embedded queue, or the URL of a Redis, as \"redis://HOST:6379\"")?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        without_password(&self.to_string())
+    }
+}
+
+impl Value for &mut Filter {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let filter = raw.text().and_then(|text| text.parse().ok());
+        **self = filter.ok_or(
+            "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list, as \"info,visavis::worker=debug\"",
+        )?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl Value for &mut NonFrontal {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        choose(*self, raw, &[("reject", NonFrontal::Reject), ("report", NonFrontal::Report)])
+    }
+
+    fn show(&self) -> String {
+        match self {
+            NonFrontal::Reject => "reject",
+            NonFrontal::Report => "report",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for &mut Format {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        choose(*self, raw, &[("auto", Format::Auto), ("pretty", Format::Pretty), ("json", Format::Json)])
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Format::Auto => "auto",
+            Format::Pretty => "pretty",
+            Format::Json => "json",
+        }
+        .to_owned()
+    }
+}
+
+impl Value for &mut Backend {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        if raw.text() == Some("openvino") {
+            return Err("\"onnx\"; OpenVINO comes with a later version".to_owned());
+        }
+        choose(*self, raw, &[("onnx", Backend::Onnx)])
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Backend::Onnx => "onnx",
+        }
+        .to_owned()
+    }
+}
+
+/// Replaces the password, if any, of a URL `scheme://user:password@host`.
+pub(crate) fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let Some((user, host)) = rest.rsplit_once('@') else { return text.to_owned() };
+    match user.split_once(':') {
+        Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
+        None => text.to_owned(),
+    }
+}
+
+fn choose<T: Copy>(value: &mut T, raw: &Raw, choices: &[(&str, T)]) -> Result<(), String> {
+    let found = raw.text().and_then(|text| choices.iter().find(|(name, _)| *name == text));
+    let names = || choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
+    *value = found.ok_or_else(names)?.1;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(raw: &Raw) -> Option<Duration> {
+        let mut value = Duration::ZERO;
+        Span(&mut value, Duration::ZERO..=Duration::from_secs(3600)).read(raw).ok().map(|()| value)
+    }
+
+    #[test]
+    fn a_plain_number_is_seconds() {
+        assert_eq!(span(&Raw::Integer(7)), Some(Duration::from_secs(7)));
+        assert_eq!(span(&Raw::Float(0.5)), Some(Duration::from_millis(500)));
+        assert_eq!(span(&Raw::Word("30".to_owned())), Some(Duration::from_secs(30)));
+        assert_eq!(span(&Raw::Text("2m".to_owned())), Some(Duration::from_secs(120)));
+        let text = |text: &str| Raw::Word(text.to_owned());
+        let refused = [Raw::Integer(-1), Raw::Float(f64::NAN), Raw::Other("true"), Raw::Text("30".to_owned())];
+        for raw in refused.into_iter().chain(["-1", "NaN", "inf", "1e999", "2h"].map(text)) {
+            assert_eq!(span(&raw), None, "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_plain_number_is_bytes() {
+        let mut bytes = 0_u64;
+        assert_eq!(Size(&mut bytes, 0..=1 << 20).read(&Raw::Integer(4096)), Ok(()));
+        assert_eq!(bytes, 4096);
+        for raw in
+            [Raw::Integer((1 << 20) + 1), Raw::Float(1.0), Raw::Text("4096".to_owned()), Raw::Word("-1".to_owned())]
+        {
+            assert!(Size(&mut bytes, 0..=1 << 20).read(&raw).is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_in_a_file_are_no_strings() {
+        let mut count = 0_usize;
+        assert!(Count(&mut count, 1..=64).read(&Raw::Text("12".to_owned())).is_err());
+        assert_eq!(Count(&mut count, 1..=64).read(&Raw::Integer(12)), Ok(()));
+        assert_eq!(count, 12);
+        assert_eq!(Count(&mut count, 1..=64).read(&Raw::Integer(65)), Err("a whole number from 1 to 64".to_owned()));
+    }
+
+    #[test]
+    fn a_password_is_never_shown() {
+        let secret = "redis://me:s3cr@t@host:6379/0";
+        for text in [Raw::Word(secret.to_owned()).to_string(), without_password(secret)] {
+            assert!(!text.contains("s3cr") && text.contains("redis://me:***@host:6379/0"), "{text}");
+        }
+        assert_eq!(without_password("redis://host:6379"), "redis://host:6379");
+        assert_eq!(without_password("file:a@b:c"), "file:a@b:c");
+    }
+}

@@ -128,8 +128,8 @@ Examples:
   visavis serve                           an HTTP service on 127.0.0.1:8080
   visavis doctor                          is everything in place?
 
-Every setting can also stand in visavis.toml, or in the environment, as VISAVIS_SERVER__LISTEN for the key
-listen of the section server.";
+Every setting can also stand in visavis.toml or in the environment: VISAVIS_SERVER__LISTEN is
+the key `listen` of the section `server`. 'visavis doctor' lists them all.";
 
 const SERVE_EXAMPLES: &str = "\
 Examples:

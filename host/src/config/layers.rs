@@ -166,11 +166,12 @@ fn key_of(variable: &str) -> Option<String> {
 /// The variables that `.env` in the working folder sets; the process' own environment stays as it is.
 fn dot_env(folder: &Path) -> Result<Vec<(String, String)>, Problem> {
     let unreadable = |reason: String| Problem::Unreadable { path: ".env".into(), reason };
-    let lines = match dotenvy::from_path_iter(folder.join(".env")) {
-        Ok(lines) => lines,
-        Err(error) if error.not_found() => return Ok(Vec::new()),
-        Err(error) => return Err(unreadable(error.to_string())),
-    };
+    let path = folder.join(".env");
+    // Some keep a folder of that name, for Python's virtual environments.
+    if !path.exists() || path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let lines = dotenvy::from_path_iter(path).map_err(|error| unreadable(error.to_string()))?;
     lines
         .map(|line| {
             line.map_err(|error| match error {

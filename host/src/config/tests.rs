@@ -188,6 +188,13 @@ fn a_broken_file_is_named_with_its_line() {
 }
 
 #[test]
+fn a_folder_called_dot_env_is_no_mistake() {
+    let house = House::new(&[], &[]);
+    fs::create_dir(house.folder.path().join(".env")).unwrap();
+    assert!(house.load().is_ok());
+}
+
+#[test]
 fn a_file_that_was_asked_for_must_exist() {
     let house = House::new(&[("other.toml", "assets = \"somewhere\"\n")], &[]);
     let error = Config::load(&[], Some(Path::new("missing.toml")), &house.surroundings()).unwrap_err();

@@ -18,13 +18,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod layers;
-pub(crate) mod sections;
+mod sections;
 mod units;
 mod value;
 
 pub(crate) use layers::{Override, Source};
-
-use sections::{Components, Models, Nn, Queue, QueueUrl, Server, Verify, Worker};
+pub(crate) use sections::{Component, Components, Models, Nn, Queue, QueueUrl, Server, Verify, Worker};
 
 use crate::telemetry;
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::value::{Count, Optional, Size, Span, Value};
+use crate::config::value::{Count, Optional, Size, Span, Value, without_password};
 use crate::task::NonFrontal;
 use crate::telemetry;
 
@@ -57,13 +57,12 @@ pub(crate) struct Queue {
     pub(crate) encryption_key_file: PathBuf,
 }
 
-/// Which queue, as a URL.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Which queue, as a URL. As a text, also by way of `{:?}`, it holds no password.
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum QueueUrl {
     /// `file:PATH`: the embedded queue, in one file.
     File(PathBuf),
-    /// `redis:`, `rediss:`, `redis+sentinel:` or `redis+cluster:`, as written. It may hold a password: never log it,
-    /// log [`Config::describe`]'s text.
+    /// `redis:`, `rediss:`, `redis+sentinel:` or `redis+cluster:`, as written, with the password.
     Redis(String),
 }
 
@@ -299,13 +298,18 @@ impl QueueUrl {
     }
 }
 
-// As written; with the password, if there is one.
 impl fmt::Display for QueueUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Redis(url) => f.write_str(url),
+            Self::Redis(url) => f.write_str(&without_password(url)),
         }
+    }
+}
+
+impl fmt::Debug for QueueUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -101,6 +101,7 @@ fn the_seeds_variables_win_over_the_file_and_lose_to_ours() {
     assert_eq!(config.worker.task_timeout, Duration::from_secs(45));
     assert_eq!(config.source("worker.task_timeout").to_string(), "CELERY_TASK_TIMEOUT");
     assert!(config.describe().iter().all(|setting| !setting.value.contains("secret")));
+    assert!(!format!("{config:?}").contains("secret"));
 
     let ours = "VISAVIS_QUEUE__URL=file:b\nVISAVIS_WORKER__TASK_TIMEOUT=7s\n";
     let house = House::new(&[(".env", ours)], &seed);

@@ -196,7 +196,7 @@ impl Value for &mut QueueUrl {
     }
 
     fn show(&self) -> String {
-        without_password(&self.to_string())
+        self.to_string()
     }
 }
 
@@ -260,7 +260,7 @@ impl Value for &mut Backend {
 }
 
 /// Replaces the password, if any, of a URL `scheme://user:password@host`.
-pub(crate) fn without_password(text: &str) -> String {
+pub(super) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
     let Some((user, host)) = rest.rsplit_once('@') else { return text.to_owned() };
     match user.split_once(':') {

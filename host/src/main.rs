@@ -1,2 +1,55 @@
-//! placeholder
-fn main() {}
+//! visavis: a WebAssembly component host that verifies faces.
+//!
+//! Owns nothing: reads the arguments, loads the configuration, and hands over.
+//!
+//! # Layout
+//!
+//! - `app`: wires the rooms; `serve` from start to drain.
+//! - `cli`: the commands that need no server: verify, analyze, doctor.
+//! - `arguments`, `config`: what was asked for.
+//! - `edge`: sockets and HTTP. `worker`: tasks, photographs, results. They meet in `queue`.
+//! - `runtime`: components in their sandbox. `nn`: the networks they run.
+//! - `task`: the data that travels. `telemetry`: the log.
+
+mod app;
+mod arguments;
+mod cli;
+mod config;
+mod edge;
+mod nn;
+mod queue;
+mod runtime;
+mod task;
+mod telemetry;
+mod worker;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Command};
+use crate::config::{Config, Surroundings};
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("visavis: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run() -> anyhow::Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let surroundings = Surroundings::of_process()?;
+    let config = Config::load(&arguments.overrides(), arguments.config.as_deref(), &surroundings)?;
+    telemetry::init(&config.telemetry)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    match arguments.command {
+        Command::Serve(_) => runtime.block_on(app::serve(&config)).map(|()| ExitCode::SUCCESS),
+        Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
+        Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
+        Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
+    }
+}

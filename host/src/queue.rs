@@ -6,8 +6,17 @@
 //! # Layout
 //!
 //! - `embedded`: the durable queue of a single node, in one redb file.
+//! - `codec`: a payload as bytes.
 //! - `seal`: encryption of payloads at rest.
+//! - `private`: files that only their owner may read.
 //! - `contract`: the tests that every backend must pass.
+
+mod codec;
+#[cfg(test)]
+mod contract;
+pub(crate) mod embedded;
+mod private;
+mod seal;
 
 use std::time::Duration;
 
@@ -17,7 +26,7 @@ use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
 
 /// A task handed in.
 #[derive(Debug)]
-pub struct Submission {
+pub(crate) struct Submission {
     /// What to do.
     pub payload: Payload,
     /// The client's own key, at most 256 bytes: the same key yields the same task while its result lives.
@@ -26,7 +35,7 @@ pub struct Submission {
 
 /// Why a task was not accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum SubmitError {
+pub(crate) enum SubmitError {
     /// As many tasks wait as may; the duration is a guess, from the drain rate, of when there will be room.
     #[error("the queue is full")]
     Full {
@@ -41,14 +50,14 @@ pub enum SubmitError {
     Unavailable(#[from] Unavailable),
 }
 
-/// The storage cannot be reached or cannot write.
-#[derive(Debug, thiserror::Error)]
+/// The storage cannot be reached or cannot write; the text says why, in the operating system's words.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the queue is unavailable: {0}")]
-pub struct Unavailable(pub String);
+pub(crate) struct Unavailable(pub String);
 
 /// One try of one task, held by one worker until its lease runs out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
+pub(crate) struct Lease {
     /// Which task.
     pub id: TaskId,
     /// Counts deliveries from 1. It fences: what an older delivery says is refused.
@@ -57,7 +66,7 @@ pub struct Lease {
 
 /// A task to do.
 #[derive(Debug)]
-pub struct Claim {
+pub(crate) struct Claim {
     /// What to hold on to while doing it.
     pub lease: Lease,
     /// How many tries have failed and were scheduled anew by [`Queue::retry`]; 0 at first.
@@ -70,7 +79,7 @@ pub struct Claim {
 
 /// The lease is no longer this worker's: it ran out, the task was revoked, or somebody else ended it.
 #[derive(Debug, thiserror::Error)]
-pub enum LeaseError {
+pub(crate) enum LeaseError {
     /// Drop the work, its result is not wanted.
     #[error("the lease is lost")]
     Lost,
@@ -81,7 +90,7 @@ pub enum LeaseError {
 
 /// Why a task was not revoked.
 #[derive(Debug, thiserror::Error)]
-pub enum RevokeError {
+pub(crate) enum RevokeError {
     /// No such task, or forgotten.
     #[error("there is no such task")]
     Unknown,
@@ -95,7 +104,7 @@ pub enum RevokeError {
 
 /// How many tasks are where.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Stats {
+pub(crate) struct Stats {
     /// Waiting for a worker, retries included.
     pub waiting: u64,
     /// Held by a worker.
@@ -110,7 +119,7 @@ pub struct Stats {
 ///
 /// Implementations pass `contract`. All durations are by a clock that does not step.
 #[async_trait]
-pub trait Queue: Send + Sync + 'static {
+pub(crate) trait Queue: Send + Sync + 'static {
     /// Accepts a task. When this returns `Ok` the task survives `kill -9`. A known idempotency key with the same payload
     /// yields the first task's id.
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError>;

@@ -10,18 +10,18 @@ use serde::{Deserialize, Serialize};
 /// The name of one task: `face_verification_` and 32 lower-case hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct TaskId(pub [u8; 16]);
+pub(crate) struct TaskId(pub [u8; 16]);
 
 const PREFIX: &str = "face_verification_";
 
 /// The text is not `face_verification_` and 32 lower-case hexadecimal digits.
 #[derive(Debug, thiserror::Error)]
 #[error("a task id is '{PREFIX}' followed by 32 lower-case hexadecimal digits")]
-pub struct NotATaskId;
+pub(crate) struct NotATaskId;
 
 impl TaskId {
     /// A fresh, unguessable id.
-    pub fn random() -> Self {
+    pub(crate) fn random() -> Self {
         let mut id = [0; 16];
         getrandom::fill(&mut id).expect("the operating system has random bytes");
         Self(id)
@@ -71,7 +71,7 @@ impl TryFrom<String> for TaskId {
 /// What to do with a face that does not look into the camera.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum NonFrontal {
+pub(crate) enum NonFrontal {
     /// Refuse to decide.
     Reject,
     /// Decide, and say so in the frontal flags.
@@ -80,7 +80,7 @@ pub enum NonFrontal {
 
 /// The client's wishes for one task; what is absent is configured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Wishes {
+pub(crate) struct Wishes {
     /// Euclidean distance up to which two faces are one person.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threshold: Option<f32>,
@@ -91,7 +91,7 @@ pub struct Wishes {
 
 /// What a worker needs to do a task: the photographs as uploaded, and the wishes.
 #[derive(Clone, PartialEq)]
-pub struct Payload {
+pub(crate) struct Payload {
     /// The encoded photographs.
     pub photographs: [Vec<u8>; 2],
     /// The client's wishes.
@@ -111,7 +111,7 @@ impl fmt::Debug for Payload {
 /// Where a task stands, in Celery's words, which the seed's clients know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "SCREAMING_SNAKE_CASE")]
-pub enum State {
+pub(crate) enum State {
     /// Waits for its first try.
     Pending,
     /// A worker holds it.
@@ -128,7 +128,7 @@ pub enum State {
 
 impl State {
     /// Whether a task in this state never changes again.
-    pub fn is_final(self) -> bool {
+    pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked)
     }
 }
@@ -136,7 +136,7 @@ impl State {
 /// The closed set of reasons why a task has no result.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum ErrorCode {
+pub(crate) enum ErrorCode {
     /// A photograph is broken, truncated or lies about itself.
     InvalidImage,
     /// A photograph is not JPEG, PNG, WebP, GIF or BMP.
@@ -159,7 +159,7 @@ pub enum ErrorCode {
 
 impl ErrorCode {
     /// The code as the HTTP interface writes it.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::InvalidImage => "invalid_image",
             Self::UnsupportedFormat => "unsupported_format",
@@ -176,7 +176,7 @@ impl ErrorCode {
 
 /// Why a task has no result.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TaskError {
+pub(crate) struct TaskError {
     /// For programs.
     pub code: ErrorCode,
     /// For people: what is wrong, and what would mend it.
@@ -192,7 +192,7 @@ pub struct TaskError {
 /// How a task ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub(crate) enum Outcome {
     /// The result as the JSON object that clients see; the worker writes it, everybody else passes it on.
     Success(serde_json::Value),
     /// There is no result, and why.
@@ -201,7 +201,7 @@ pub enum Outcome {
 
 /// A task as a client may see it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TaskView {
+pub(crate) struct TaskView {
     /// Which task.
     pub id: TaskId,
     /// Where it stands.

@@ -1,0 +1,59 @@
+//! The commands that need no server: the same components and models, without sockets and queue.
+//!
+//! Owns what is printed for people and scripts. Must never decide anything that a component decides.
+//!
+//! # Layout
+//!
+//! - `verify`, `analyze`, `doctor`: one command each.
+
+pub(crate) mod analyze;
+pub(crate) mod doctor;
+pub(crate) mod verify;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+
+use crate::app;
+use crate::config::Config;
+use crate::runtime::{Cache, Clockwork};
+use crate::task::TaskError;
+use crate::worker::pipeline::{Failed, Pipeline};
+
+/// How long one photograph may take when no server's time limit applies.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What the commands need to run photographs.
+struct Bench {
+    clockwork: Clockwork,
+    cache: Cache,
+    pipeline: Arc<Pipeline>,
+}
+
+impl Bench {
+    fn set_up(config: &Config) -> anyhow::Result<Self> {
+        let clockwork = Clockwork::start(app::sizes(config))?;
+        let cache = Cache::open(&config.components.cache)?;
+        let pipeline = Arc::new(app::pipeline(config, &clockwork, &cache)?);
+        Ok(Self { clockwork, cache, pipeline })
+    }
+}
+
+fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+async fn read(path: &Path) -> anyhow::Result<Arc<Vec<u8>>> {
+    let bytes = tokio::fs::read(path).await.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(Arc::new(bytes))
+}
+
+/// The error of a failed analysis or verification, for people and as the HTTP interface words it.
+fn reason(failed: Failed) -> Option<TaskError> {
+    match failed {
+        Failed::Final(error) | Failed::Again(error) => Some(error),
+        Failed::Cancelled => None,
+    }
+}

@@ -1,0 +1,181 @@
+//! `visavis doctor`: is everything that visavis needs there, and what mends what is not?
+//!
+//! Owns the list of checks. Each check does what `serve` would do at start, so that they cannot disagree.
+
+use std::process::ExitCode;
+
+use anyhow::anyhow;
+use serde::Serialize;
+use serde_json::json;
+use tokio::net::TcpListener;
+
+use crate::app::{self, Models};
+use crate::arguments;
+use crate::config::Config;
+use crate::nn::{Network, Nn};
+use crate::queue::embedded::OpenError;
+use crate::queue::{Queue, Stats};
+use crate::runtime::analyzer::Analyzer;
+use crate::runtime::annotator::Annotator;
+use crate::runtime::gateway::Gateway;
+use crate::runtime::scorer::Scorer;
+use crate::runtime::{Cache, Clockwork};
+
+/// How one check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Level {
+    Ok,
+    /// Worth knowing; `serve` may still work.
+    Note,
+    Fail,
+}
+
+/// What one check found.
+#[derive(Debug, Serialize)]
+struct Finding {
+    what: &'static str,
+    level: Level,
+    /// What is there, or what is wrong with the mend.
+    text: String,
+}
+
+/// Runs the command: 0 when nothing fails, else 1.
+pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitCode {
+    let findings = examine(config).await;
+    let fine = findings.iter().all(|finding| finding.level != Level::Fail);
+    if arguments.json {
+        let settings: serde_json::Map<_, _> = config
+            .describe()
+            .into_iter()
+            .map(|setting| (setting.key, json!({ "value": setting.value, "source": setting.source.to_string() })))
+            .collect();
+        println!("{}", json!({ "fine": fine, "findings": findings, "settings": settings }));
+        return ExitCode::from(u8::from(!fine));
+    }
+    for Finding { what, level, text } in &findings {
+        let level = match level {
+            Level::Ok => "ok",
+            Level::Note => "note",
+            Level::Fail => "FAIL",
+        };
+        println!("{level:<5} {what:<14} {text}");
+    }
+    println!("\nSettings:");
+    for setting in config.describe() {
+        println!("  {:<34} {:<28} {}", setting.key, setting.value, setting.source);
+    }
+    println!("\n{}", if fine { "All is well." } else { "Something is missing: see FAIL above." });
+    ExitCode::from(u8::from(!fine))
+}
+
+async fn examine(config: &Config) -> Vec<Finding> {
+    let mut findings = vec![finding("processor", Ok(processor(config)))];
+    match Models::find(&config.models) {
+        Ok(models) => {
+            findings.push(finding("models", models.verify()));
+            findings.push(finding("inference", app::start_nn(config, &models).map(|nn| inference(&nn))));
+        }
+        Err(error) => findings.push(finding("models", Err(error))),
+    }
+    findings.extend(components(config));
+    findings.push(queue(config).await);
+    findings.push(listener(config).await);
+    findings
+}
+
+fn processor(config: &Config) -> String {
+    #[cfg(target_arch = "x86_64")]
+    let features = [
+        ("AVX2", std::is_x86_feature_detected!("avx2")),
+        ("AVX-512", std::is_x86_feature_detected!("avx512f")),
+        ("VNNI", std::is_x86_feature_detected!("avx512vnni")),
+    ];
+    #[cfg(not(target_arch = "x86_64"))]
+    let features = [("SIMD", true)];
+    let present: Vec<_> = features.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
+    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+    format!(
+        "{}, {cores} cores for this process, {}; {} inferences at once with {} threads each",
+        std::env::consts::ARCH,
+        if present.is_empty() { "no vector extensions".to_owned() } else { present.join(" ") },
+        config.nn.sessions,
+        config.nn.threads
+    )
+}
+
+fn inference(nn: &Nn) -> String {
+    let graphs: Vec<_> = nn.graphs().map(signature).collect();
+    format!("ONNX Runtime {} on the CPU runs {}", nn.version(), graphs.join("; "))
+}
+
+/// A graph with its tensors: `mtcnn/proposal (input ... -> probability ..., regression ...)`.
+fn signature(graph: &Network) -> String {
+    let listed = |ports: Vec<String>| ports.join(", ");
+    let inputs = listed(graph.inputs().iter().map(ToString::to_string).collect());
+    let outputs = listed(graph.outputs().iter().map(ToString::to_string).collect());
+    format!("{} ({inputs} -> {outputs})", graph.name())
+}
+
+fn components(config: &Config) -> Vec<Finding> {
+    let components = &config.components;
+    let (clockwork, cache) = match (Clockwork::start(app::sizes(config)), Cache::open(&components.cache)) {
+        (Ok(clockwork), Ok(cache)) => (clockwork, cache),
+        (Err(error), _) => return vec![finding("runtime", Err(anyhow!("{error:#}")))],
+        (_, Err(error)) => return vec![finding("compiled code", Err(error.into()))],
+    };
+    let (engine, cache) = (&clockwork, &cache);
+    let gateway = Gateway::load(engine, cache, &app::slot(&components.gateway));
+    let analyzer = Analyzer::load(engine, cache, &app::slot(&components.analyzer));
+    let scorer = Scorer::load(engine, cache, &app::slot(&components.scorer));
+    let annotator = Annotator::load(engine, cache, &app::slot(&components.annotator));
+    let digests = [
+        ("gateway", gateway.map(|gateway| gateway.generation().digest.clone())),
+        ("analyzer", analyzer.map(|analyzer| analyzer.generation().digest.clone())),
+        ("scorer", scorer.map(|scorer| scorer.generation().digest.clone())),
+        ("annotator", annotator.map(|annotator| annotator.generation().digest.clone())),
+    ];
+    let findings = digests.map(|(slot, digest)| {
+        finding(slot, digest.map(|digest| format!("fits its world; SHA-256 {digest}")).map_err(Into::into))
+    });
+    findings.into()
+}
+
+async fn queue(config: &Config) -> Finding {
+    match app::open_queue(config) {
+        Ok(queue) => {
+            let stats = queue.stats().await;
+            queue.close().await;
+            let key = config.queue.encryption_key_file.display();
+            let told = stats.map(|stats| {
+                let Stats { waiting, running, ended, dead } = stats;
+                let counts = format!("{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead");
+                format!("{} can be written: {counts}; photographs are sealed with {key}", config.queue.url)
+            });
+            finding("queue", told.map_err(Into::into))
+        }
+        Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked { .. })) => {
+            Finding { what: "queue", level: Level::Note, text: format!("{error:#}") }
+        }
+        Err(error) => finding("queue", Err(error)),
+    }
+}
+
+async fn listener(config: &Config) -> Finding {
+    let listen = config.server.listen;
+    match TcpListener::bind(listen).await {
+        Ok(_) => finding("listener", Ok(format!("{listen} is free"))),
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+            let text = format!("{listen} is in use: visavis runs already, or another program does; set server.listen");
+            Finding { what: "listener", level: Level::Note, text }
+        }
+        Err(error) => finding("listener", Err(anyhow!("cannot listen on {listen}: {error}; set server.listen"))),
+    }
+}
+
+fn finding(what: &'static str, result: anyhow::Result<String>) -> Finding {
+    match result {
+        Ok(text) => Finding { what, level: Level::Ok, text },
+        Err(error) => Finding { what, level: Level::Fail, text: format!("{error:#}") },
+    }
+}

@@ -1,0 +1,75 @@
+//! One socket from accept to close.
+//!
+//! Owns the manners of a connection: time limits on heads, the end of keep-alive when the host stops, and a lingering close.
+//! Must never know what a request asks.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+
+use super::Config;
+use super::service::Service;
+
+/// The most header fields of a request.
+const HEADERS: usize = 64;
+
+/// The most bytes of a request's head.
+const HEAD: usize = 32 << 10;
+
+/// How long and how much a client may go on sending after it was refused.
+const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 20);
+
+/// Serves one connection until either side closes it.
+pub(super) async fn serve(stream: TcpStream, config: Config, service: Arc<Service>, shutdown: CancellationToken) {
+    // Answers are small: they should leave at once.
+    let _ = stream.set_nodelay(true);
+    let mut connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(config.header_timeout)
+        .max_headers(HEADERS)
+        .max_buf_size(HEAD)
+        .serve_connection(
+            TokioIo::new(stream),
+            service_fn(move |request| {
+                let service = Arc::clone(&service);
+                Box::pin(async move { service.answer(request).await })
+            }),
+        );
+    let ended = tokio::select! {
+        ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+        () = shutdown.cancelled() => {
+            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            poll_fn(|context| connection.poll_without_shutdown(context)).await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "a connection ended early");
+    }
+    linger(connection.into_parts().io.into_inner()).await;
+}
+
+/// Closes in the order that lets a client read a refusal while it still sends: closing a socket with unread bytes resets the
+/// connection, and the reset may overtake the answer.
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_err() {
+        return;
+    }
+    let (time, mut bytes) = LINGER;
+    let discard = async {
+        let mut buffer = vec![0; 64 << 10];
+        while let Ok(read @ 1..) = stream.read(&mut buffer).await {
+            bytes = bytes.saturating_sub(read);
+            if bytes == 0 {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(time, discard).await;
+}

@@ -1,0 +1,124 @@
+//! One request: health, limits, and the way into the gateway.
+//!
+//! Owns what holds for every request whatever it asks. Must never read a body.
+
+use std::convert::Infallible;
+
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use hyper::body::{Body, Incoming};
+use tokio::sync::Semaphore;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
+
+use super::Config;
+use super::body::{Counted, Overflow};
+use super::problem::{busy, closing, full, problem};
+use crate::runtime::{CallError, Desk};
+use crate::runtime::gateway::Gateway;
+
+/// What every request needs.
+pub(super) struct Service {
+    config: Config,
+    gateway: Gateway,
+    desk: Desk,
+    permits: Semaphore,
+}
+
+impl Service {
+    pub(super) fn new(config: Config, gateway: Gateway, desk: Desk) -> Self {
+        Self { config, gateway, desk, permits: Semaphore::new(config.concurrency) }
+    }
+
+    /// Answers one request, always.
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<HyperOutgoingBody>, Infallible> {
+        let head = request.method() == Method::HEAD;
+        let mut response = match request.uri().path() {
+            "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => only_get(),
+            "/healthz" => text("ok\n"),
+            "/readyz" => self.ready().await,
+            _ => self.gateway(request).await,
+        };
+        if head {
+            *response.body_mut() = full(String::new());
+        }
+        if self.desk.shutdown.is_cancelled() {
+            response = closing(response);
+        }
+        Ok(response)
+    }
+
+    async fn ready(&self) -> Response<HyperOutgoingBody> {
+        if self.desk.shutdown.is_cancelled() {
+            return busy("draining", "the host is stopping", 5);
+        }
+        // Models and components were loaded before the listener was bound.
+        match self.desk.queue.ping().await {
+            Ok(()) => text("ready\n"),
+            Err(error) => busy("queue_unavailable", &error.to_string(), 5),
+        }
+    }
+
+    async fn gateway(&self, request: Request<Incoming>) -> Response<HyperOutgoingBody> {
+        if let Some(refusal) = self.refuse(&request) {
+            return refusal;
+        }
+        let Ok(_permit) = self.permits.try_acquire() else {
+            return closing(busy("overloaded", "as many requests are being read as server.concurrency allows", 1));
+        };
+        let overflow = Overflow::default();
+        let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
+        let answered = tokio::time::timeout(self.config.request_timeout, self.gateway.handle(request, self.desk.clone())).await;
+        // A gateway sees no more than a broken body, so the host words this refusal.
+        if overflow.happened() {
+            return self.too_large();
+        }
+        match answered {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "a request was not answered");
+                let code = if matches!(error, CallError::Deadline { .. }) { "timeout" } else { "gateway_failed" };
+                closing(problem(StatusCode::INTERNAL_SERVER_ERROR, code, "the gateway failed on this request; the log says why"))
+            }
+            Err(_) => closing(problem(
+                StatusCode::REQUEST_TIMEOUT,
+                "timeout",
+                &format!("the request took longer than server.request_timeout, {:?}; send it again", self.config.request_timeout),
+            )),
+        }
+    }
+
+    fn refuse(&self, request: &Request<Incoming>) -> Option<Response<HyperOutgoingBody>> {
+        if request.body().size_hint().lower() > self.config.body_limit {
+            return Some(self.too_large());
+        }
+        if request.headers().get(header::HOST).is_none_or(|host| host.to_str().is_err()) {
+            return Some(closing(problem(
+                StatusCode::BAD_REQUEST,
+                "malformed_request",
+                "the request has no Host header, or one that is not visible ASCII; HTTP/1.1 requires it",
+            )));
+        }
+        None
+    }
+
+    fn too_large(&self) -> Response<HyperOutgoingBody> {
+        let limit = self.config.body_limit;
+        closing(problem(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            &format!("the body is over the limit of {limit} bytes; send smaller photographs, or raise server.body_limit"),
+        ))
+    }
+}
+
+fn only_get() -> Response<HyperOutgoingBody> {
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this path answers GET and HEAD");
+    response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+    response
+}
+
+fn text(text: &str) -> Response<HyperOutgoingBody> {
+    let mut response = Response::new(full(text.to_owned()));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

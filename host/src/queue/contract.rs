@@ -1,0 +1,160 @@
+//! The tests that every backend must pass, written against `&dyn Queue` alone.
+//!
+//! A backend implements [`Rig`] and writes `contract!(ItsRig);` among its tests.
+//!
+//! # Layout
+//!
+//! - `life`: what may happen to one task, and who may do it.
+//! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
+//! - `waiting`: who is woken when, and many callers at once.
+//! - `model`: random histories, compared with a model step by step.
+
+pub(super) mod life;
+pub(super) mod limits;
+pub(super) mod model;
+pub(super) mod waiting;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::{Claim, Queue, Submission};
+use crate::task::{ErrorCode, NonFrontal, Outcome, Payload, State, TaskError, TaskId, TaskView, Wishes};
+
+/// The limits of a queue under test.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_length: u64,
+    pub(super) lease: Duration,
+    pub(super) max_deliveries: u32,
+    pub(super) result_ttl: Duration,
+    pub(super) payload_ttl: Duration,
+}
+
+/// Short enough to be waited for, in distances that tell which one has passed.
+pub(super) const LIMITS: Limits = Limits {
+    max_length: 50,
+    lease: Duration::from_millis(400),
+    max_deliveries: 3,
+    result_ttl: Duration::from_millis(10_000),
+    payload_ttl: Duration::from_millis(4_000),
+};
+
+/// A queue of its own for one test.
+#[async_trait]
+pub(super) trait Rig: Sized + Send + Sync {
+    /// An empty queue.
+    async fn new(limits: Limits) -> Self;
+
+    /// The queue.
+    fn queue(&self) -> &dyn Queue;
+
+    /// Lets so much of the queue's time pass, and what is due happen.
+    async fn pass(&self, time: Duration);
+
+    /// As `kill -9` of the one process that holds the queue, and a new start.
+    async fn crash(self) -> Self;
+}
+
+/// Makes the tests of one backend.
+macro_rules! contract {
+    ($rig:ty) => {
+        $crate::queue::contract::contract! { $rig:
+            life::a_task_goes_from_submission_to_its_result,
+            life::tasks_are_delivered_in_the_order_of_their_submission,
+            life::a_lease_that_runs_out_is_lost_and_the_task_due_again,
+            life::extending_keeps_a_lease,
+            life::a_retry_waits_and_is_counted,
+            life::a_release_leaves_no_trace,
+            life::a_waiting_task_is_revoked,
+            life::a_running_task_is_revoked_and_its_result_refused,
+            life::what_has_ended_cannot_be_revoked,
+            life::nobody_but_the_holder_can_do_anything,
+            life::a_crash_loses_nothing,
+            life::a_crash_while_tasks_run_makes_them_due_at_once,
+            limits::a_full_queue_refuses_until_there_is_room,
+            limits::too_many_lost_leases_end_a_task,
+            limits::too_many_retries_end_a_task,
+            limits::too_many_crashes_end_a_task,
+            limits::results_are_forgotten_in_time,
+            limits::a_task_that_waits_for_too_long_ends,
+            limits::a_task_that_waits_for_too_long_between_tries_ends,
+            limits::an_idempotency_key_yields_the_first_task,
+            limits::an_idempotency_key_survives_a_crash_and_is_forgotten_with_its_task,
+            waiting::a_claim_is_woken_by_a_submission,
+            waiting::a_claim_is_woken_by_time,
+            waiting::a_claim_gives_up_in_time,
+            waiting::a_claim_that_is_dropped_takes_nothing,
+            waiting::status_waits_for_the_end,
+            waiting::status_gives_up_in_time,
+            waiting::lost_ends_when_the_lease_is_lost,
+            waiting::the_storage_answers,
+            waiting::many_callers_share_the_work,
+        }
+
+        #[test]
+        fn random_histories_follow_the_model() {
+            $crate::queue::contract::model::random_histories_follow_the_model::<$rig>();
+        }
+    };
+    ($rig:ty: $($part:ident::$test:ident),* $(,)?) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                $crate::queue::contract::$part::$test::<$rig>().await;
+            }
+        )*
+    };
+}
+pub(super) use contract;
+
+/// A payload that can be told from others.
+pub(super) fn payload(seed: u8) -> Payload {
+    let wishes = Wishes {
+        threshold: seed.is_multiple_of(2).then(|| f32::from(seed) / 7.0),
+        non_frontal: seed.is_multiple_of(3).then_some(NonFrontal::Report),
+    };
+    Payload { photographs: [vec![seed; 1000 + usize::from(seed)], vec![!seed; 2000]], wishes }
+}
+
+/// A result that can be told from others.
+pub(super) fn success(seed: u8) -> Outcome {
+    Outcome::Success(serde_json::json!({ "verified": true, "seed": seed }))
+}
+
+/// An error that can be told from others.
+pub(super) fn error(message: &str) -> TaskError {
+    TaskError { code: ErrorCode::ProcessingFailed, message: message.to_owned(), image: Some(2), details: None }
+}
+
+pub(super) async fn submit(queue: &dyn Queue, seed: u8) -> TaskId {
+    queue.submit(Submission { payload: payload(seed), idempotency_key: None }).await.unwrap()
+}
+
+/// Claims what must be due.
+pub(super) async fn claim(queue: &dyn Queue) -> Claim {
+    queue.claim(Duration::ZERO).await.unwrap().expect("a task is due")
+}
+
+/// Looks up a task that must be known.
+pub(super) async fn view(queue: &dyn Queue, id: TaskId) -> TaskView {
+    queue.status(id, Duration::ZERO).await.unwrap().expect("the task is known")
+}
+
+pub(super) async fn state(queue: &dyn Queue, id: TaskId) -> State {
+    view(queue, id).await.state
+}
+
+/// The error that a task must have ended with.
+pub(super) async fn failure(queue: &dyn Queue, id: TaskId) -> TaskError {
+    match view(queue, id).await {
+        TaskView { state: State::Failure | State::Revoked, outcome: Some(Outcome::Failure(error)), .. } => error,
+        other => panic!("not a failure: {other:?}"),
+    }
+}
+
+/// Waiting, running, ended, dead.
+pub(super) async fn counts(queue: &dyn Queue) -> [u64; 4] {
+    let stats = queue.stats().await.unwrap();
+    [stats.waiting, stats.running, stats.ended, stats.dead]
+}

@@ -1,0 +1,337 @@
+//! The durable queue of a single node, in one redb file.
+//!
+//! Owns the way from callers to the one writer thread and back, and the sealing of payloads outside that thread. Must
+//! never know HTTP, WebAssembly or models.
+//!
+//! # Layout
+//!
+//! - `command`: what callers ask of the writer.
+//! - `writer`: the thread; group commit and timers.
+//! - `ledger`: the rules, as a state machine without storage.
+//! - `store`: the redb file.
+//! - `board`: what readers see without waiting for a commit.
+//! - `clock`, `drain`: time, and how fast the queue drains.
+
+mod board;
+mod clock;
+mod command;
+mod drain;
+mod ledger;
+mod store;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::mpsc::{self, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use self::board::{Board, Standing};
+use self::clock::{Clock, System};
+use self::command::{Answer, Command, Refusal};
+use self::ledger::{Idempotency, Limits};
+use self::store::{Opener, Store};
+use self::writer::Writer;
+use super::seal::{self, Key, KeyError};
+use super::{Claim, Lease, LeaseError, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
+
+/// How an embedded queue is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Options {
+    /// The redb file; made when there is none.
+    pub(crate) path: PathBuf,
+    /// How many tasks may wait, retries included; further submissions are refused.
+    pub(crate) max_length: u64,
+    /// How long a worker may be silent.
+    pub(crate) lease: Duration,
+    /// How often a task is delivered before it is given up; at least 1.
+    pub(crate) max_deliveries: u32,
+    /// How long an ended task is remembered.
+    pub(crate) result_ttl: Duration,
+    /// How long a task may wait for a worker, counted from its submission.
+    pub(crate) payload_ttl: Duration,
+    /// The key that payloads are sealed with; made when there is none.
+    pub(crate) key_file: PathBuf,
+}
+
+/// Why the queue was not opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum OpenError {
+    /// Another process has the file.
+    #[error("queue file {}: another visavis runs on this file; stop it, or set queue.url to another file", path.display())]
+    Locked {
+        /// The redb file.
+        path: PathBuf,
+    },
+    /// The file is damaged or something else than a queue.
+    #[error(
+        "queue file {}: not a queue, or damaged ({why}); move the file away to start with an empty queue",
+        path.display()
+    )]
+    Corrupt {
+        /// The redb file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The file was written by another version.
+    #[error(
+        "queue file {}: its format is {found}, which this version of visavis does not know; run the version that wrote \
+         it, or move the file away to start with an empty queue",
+        path.display()
+    )]
+    Format {
+        /// The redb file.
+        path: PathBuf,
+        /// The format's name.
+        found: String,
+    },
+    /// The file cannot be read, made or written.
+    #[error("queue file {}: {source}; make room and the folder writable, or set queue.url to another file", path.display())]
+    Io {
+        /// The redb file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// The file was opened and then could not be written.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// There is no key.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+}
+
+/// The queue. Call [`Embedded::close`] before the process ends; without that nothing is lost, but the next start has to
+/// check the whole file.
+pub(crate) struct Embedded {
+    commands: Sender<Command>,
+    board: Arc<Board>,
+    store: Arc<Store>,
+    key: Arc<Key>,
+    clock: Arc<dyn Clock>,
+    lease: Duration,
+    max_length: u64,
+    writer: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Embedded {
+    /// Opens the file, or makes it, and starts the writer. Tasks that ran when the last process ended are due at once.
+    /// Blocks while the file is read.
+    ///
+    /// # Errors
+    /// The file or the key file cannot be used; the error says what to do.
+    pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, Arc::new(System::start()), Box::new(store::open_file))
+    }
+
+    fn open_with(options: Options, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
+        let Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file } = options;
+        let key = Key::load_or_create(&key_file)?;
+        let (store, tasks) = Store::open(&path, key.fingerprint(), opener)?;
+        let store = Arc::new(store);
+        let limits = Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl };
+        let (commands, inbox) = mpsc::channel();
+        let writer = Writer::start(limits, Arc::clone(&clock), Arc::clone(&store), tasks, commands.clone())?;
+        let board = writer.board();
+        let writer = thread::Builder::new()
+            .name("queue-writer".to_owned())
+            .spawn(move || writer.run(&inbox))
+            .map_err(|source| OpenError::Io { path, source })?;
+        let (key, writer) = (Arc::new(key), Mutex::new(Some(writer)));
+        Ok(Self { commands, board, store, key, clock, lease, max_length, writer })
+    }
+
+    /// Writes what was asked for so far, closes the file and ends the writer. Later calls are refused.
+    pub(crate) async fn close(&self) {
+        // A writer that has ended already takes no commands.
+        let _ = self.commands.send(Command::Close);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && !matches!(blocking(move || writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the queue's writer had failed before it was closed");
+        }
+    }
+
+    /// Sends a command and waits for the answer.
+    async fn ask<T, E: From<Unavailable>>(&self, command: impl FnOnce(Answer<T, E>) -> Command) -> Result<T, E> {
+        let (answer, result) = oneshot::channel();
+        let gone = || Unavailable("the queue is closed".to_owned());
+        self.commands.send(command(answer)).map_err(|_| gone())?;
+        result.await.map_err(|_| gone())?
+    }
+
+    /// Reads a claimed task's payload.
+    async fn payload(&self, id: TaskId) -> Result<Result<Payload, String>, Unavailable> {
+        let (store, key) = (Arc::clone(&self.store), Arc::clone(&self.key));
+        blocking(move || {
+            let Some(mut bytes) = store.payload(id)? else { return Ok(Err("there is no payload".to_owned())) };
+            if let Err(e) = key.open(id, &mut bytes) {
+                return Ok(Err(e.to_string()));
+            }
+            Ok(codec::decode(bytes).map_err(|e| e.to_string()))
+        })
+        .await?
+    }
+
+    /// The view of a task; `None` when it was forgotten meanwhile.
+    async fn view(&self, id: TaskId, state: State) -> Result<Option<TaskView>, Unavailable> {
+        let outcome = match state {
+            State::Pending | State::Started | State::Retry => None,
+            State::Revoked => Some(revoked()),
+            State::Success | State::Failure => {
+                let store = Arc::clone(&self.store);
+                match blocking(move || store.outcome(id)).await?? {
+                    Some(outcome) => Some(outcome),
+                    None => return Ok(None),
+                }
+            }
+        };
+        Ok(Some(TaskView { id, state, outcome }))
+    }
+}
+
+impl Drop for Embedded {
+    fn drop(&mut self) {
+        // The writer finishes what it was asked and closes the file; nobody waits for it here.
+        let _ = self.commands.send(Command::Close);
+    }
+}
+
+#[async_trait]
+impl Queue for Embedded {
+    async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
+        // Spares the sealing when the answer is known. With a key, the task may be there already.
+        let figures = self.board.figures();
+        if idempotency_key.is_none() && figures.stats.waiting >= self.max_length {
+            return Err(SubmitError::Full { retry_after: figures.retry_after });
+        }
+        let id = TaskId::random();
+        let key = Arc::clone(&self.key);
+        let (idempotency, sealed) = blocking(move || {
+            let mut bytes = codec::encode(payload, seal::OVERHEAD);
+            let idempotency = idempotency_key.map(|text| Idempotency {
+                key: key.hash_idempotency_key(&text),
+                payload: key.digest(&bytes),
+            });
+            key.seal(id, &mut bytes);
+            (idempotency, bytes)
+        })
+        .await?;
+        self.ask(|answer| Command::Submit { id, idempotency, sealed, answer }).await
+    }
+
+    async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
+        let deadline = self.clock.now().after(wait);
+        loop {
+            let Some(grant) = self.ask(|answer| Command::Claim { deadline, answer }).await? else {
+                return Ok(None);
+            };
+            let lease = grant.claimed.lease;
+            match self.payload(lease.id).await? {
+                Ok(payload) => {
+                    let claim = Claim { lease, retries: grant.claimed.retries, payload, age: grant.claimed.age };
+                    grant.keep();
+                    return Ok(Some(claim));
+                }
+                Err(why) => {
+                    let message = "the stored photographs cannot be read any more; send them again".to_owned();
+                    let error = TaskError { code: ErrorCode::ProcessingFailed, message, image: None, details: None };
+                    match self.settle(lease, Outcome::Failure(error)).await {
+                        Ok(()) => tracing::error!(task = %lease.id, %why, "a payload cannot be read"),
+                        // Revoked meanwhile, and the payload deleted with that.
+                        Err(LeaseError::Lost) => {}
+                        Err(LeaseError::Unavailable(e)) => return Err(e),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn extend(&self, lease: Lease) -> Result<(), LeaseError> {
+        self.ask(|answer| Command::Extend { lease, answer }).await
+    }
+
+    async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<(), LeaseError> {
+        self.ask(|answer| Command::Settle { lease, outcome, answer }).await
+    }
+
+    async fn retry(&self, lease: Lease, delay: Duration, error: TaskError) -> Result<(), LeaseError> {
+        self.ask(|answer| Command::Retry { lease, delay, error, answer }).await
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), LeaseError> {
+        self.ask(|answer| Command::Release { lease, answer: Some(answer) }).await
+    }
+
+    async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable> {
+        let ended = async {
+            loop {
+                let (standing, changed) = self.board.watch(id)?;
+                if standing.state.is_final() {
+                    return Some(standing);
+                }
+                changed.await;
+            }
+        };
+        let standing = if wait.is_zero() {
+            self.board.look(id)
+        } else {
+            tokio::time::timeout(wait, ended).await.unwrap_or_else(|_| self.board.look(id))
+        };
+        match standing {
+            Some(Standing { state, .. }) => self.view(id, state).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
+        match self.ask(|answer| Command::Revoke { id, answer }).await {
+            Ok(()) => Ok(TaskView { id, state: State::Revoked, outcome: Some(revoked()) }),
+            Err(Refusal::Unknown) => Err(RevokeError::Unknown),
+            Err(Refusal::Ended) => match self.status(id, Duration::ZERO).await? {
+                Some(view) => Err(RevokeError::Ended(Box::new(view))),
+                None => Err(RevokeError::Unknown),
+            },
+            Err(Refusal::Unavailable(e)) => Err(e.into()),
+        }
+    }
+
+    async fn lost(&self, lease: Lease) {
+        while let Some((standing, changed)) = self.board.watch(lease.id)
+            && standing == (Standing { state: State::Started, delivery: lease.delivery })
+        {
+            changed.await;
+        }
+    }
+
+    async fn stats(&self) -> Result<Stats, Unavailable> {
+        Ok(self.board.figures().stats)
+    }
+
+    async fn ping(&self) -> Result<(), Unavailable> {
+        self.ask(|answer| Command::Ping { answer }).await
+    }
+
+    fn lease(&self) -> Duration {
+        self.lease
+    }
+}
+
+/// Runs what reads the disk or takes long to compute, off the threads that serve requests.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unavailable> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Unavailable(format!("the queue's helper failed: {e}")))
+}
+
+fn revoked() -> Outcome {
+    let message = "the task was revoked".to_owned();
+    Outcome::Failure(TaskError { code: ErrorCode::Revoked, message, image: None, details: None })
+}

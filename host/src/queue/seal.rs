@@ -1,0 +1,319 @@
+//! Encryption of payloads at rest.
+//!
+//! Owns the key file and everything derived from it: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) over each payload with
+//! a random nonce and the task's id as associated data, and the keyed BLAKE3 hashes that stand for idempotency keys.
+//! Must never know what a payload holds or where it is stored.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use zeroize::{Zeroize, Zeroizing};
+
+use super::private;
+use crate::task::TaskId;
+
+/// How many bytes sealing adds: tag, nonce, version.
+pub(super) const OVERHEAD: usize = TAG + NONCE + 1;
+
+const TAG: usize = 16;
+const NONCE: usize = 24;
+const VERSION: u8 = 1;
+const KEY: usize = 32;
+/// More than any accepted key file has, so that a wrong file is seen without being read in full.
+const READ_LIMIT: u64 = 256;
+
+/// Why there is no key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeyError {
+    /// The file cannot be read or made.
+    #[error("key file {}: {source}; make the folder writable or set queue.encryption_key_file elsewhere", path.display())]
+    Io {
+        /// The key file.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+    /// Others than its owner may read the file.
+    #[error("key file {}: mode {mode:04o} lets others than its owner read it; run: chmod 600 {}", path.display(), path.display())]
+    Exposed {
+        /// The key file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The file holds something else than a key.
+    #[error(
+        "key file {}: it must hold 32 bytes, raw or as 64 hexadecimal digits, and holds {found}; put the right key back, \
+         or remove the file to have a new one made (tasks that wait can then no longer be read)",
+        path.display()
+    )]
+    Length {
+        /// The key file.
+        path: PathBuf,
+        /// What it holds instead.
+        found: String,
+    },
+}
+
+/// The payload was sealed with another key, for another task, or was changed since.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SealError {
+    /// Too short or of a version that this program does not know.
+    #[error("the payload is not sealed in a way that this version of visavis knows")]
+    Unknown,
+    /// The tag does not fit.
+    #[error("the payload was sealed with another key or was changed since; put the right key file back")]
+    Broken,
+}
+
+/// The secrets of one queue, each derived from the key file for one use. Wiped from memory when dropped.
+pub(super) struct Key {
+    cipher: XChaCha20Poly1305,
+    idempotency: Zeroizing<[u8; KEY]>,
+    digest: Zeroizing<[u8; KEY]>,
+    fingerprint: [u8; 16],
+}
+
+impl Key {
+    /// Reads the key file, or makes one with fresh random bytes and mode 0600 where there is none.
+    pub(super) fn load_or_create(path: &Path) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        match File::open(path) {
+            Ok(file) => Self::load(path, file),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {
+                private::make_folder_of(path).map_err(io)?;
+                match private::create_new(path) {
+                    Ok(file) => Self::create(path, file),
+                    // Another process was faster; its key is as good.
+                    Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                        Self::load(path, File::open(path).map_err(io)?)
+                    }
+                    Err(e) => Err(io(e)),
+                }
+            }
+            Err(e) => Err(io(e)),
+        }
+    }
+
+    fn create(path: &Path, mut file: File) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        let mut secret = Zeroizing::new([0; KEY]);
+        getrandom::fill(&mut *secret).map_err(|e| io(io::Error::other(e)))?;
+        let mut text = Zeroizing::new([0; 2 * KEY + 1]);
+        text[2 * KEY] = b'\n';
+        hex::encode_to_slice(&secret[..], &mut text[..2 * KEY]).expect("the buffer has room for two digits a byte");
+        file.write_all(&*text).and_then(|()| file.sync_all()).map_err(io)?;
+        private::sync_folder_of(path).map_err(io)?;
+        tracing::info!(path = %path.display(), "made a key file for the photographs in the queue; keep it secret");
+        Ok(Self::derive(&secret))
+    }
+
+    fn load(path: &Path, file: File) -> Result<Self, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
+        if mode & 0o077 != 0 {
+            return Err(KeyError::Exposed { path: path.to_owned(), mode });
+        }
+        // Reserved in full, so that no copy of the key is left behind by a growing buffer.
+        let mut bytes = Zeroizing::new(Vec::with_capacity(READ_LIMIT as usize));
+        file.take(READ_LIMIT).read_to_end(&mut bytes).map_err(io)?;
+        let mut secret = Zeroizing::new([0; KEY]);
+        if bytes.len() == KEY {
+            secret.copy_from_slice(&bytes);
+        } else {
+            let digits = bytes.trim_ascii();
+            hex::decode_to_slice(digits, &mut *secret).map_err(|_| {
+                let found = match bytes.len() {
+                    n if n as u64 == READ_LIMIT => format!("{n} bytes or more"),
+                    n if n == 2 * KEY || n == 2 * KEY + 1 => format!("{n} bytes that are not all hexadecimal digits"),
+                    n => format!("{n} bytes"),
+                };
+                KeyError::Length { path: path.to_owned(), found }
+            })?;
+        }
+        Ok(Self::derive(&secret))
+    }
+
+    fn derive(secret: &[u8; KEY]) -> Self {
+        let mut cipher = blake3::derive_key("visavis queue v1: sealing of payloads", secret);
+        let print = blake3::derive_key("visavis queue v1: fingerprint of the key file", secret);
+        let key = Self {
+            cipher: XChaCha20Poly1305::new(&cipher.into()),
+            idempotency: blake3::derive_key("visavis queue v1: hashing of idempotency keys", secret).into(),
+            digest: blake3::derive_key("visavis queue v1: digests of payloads", secret).into(),
+            fingerprint: *print.first_chunk().expect("32 bytes hold 16"),
+        };
+        cipher.zeroize();
+        key
+    }
+
+    /// Seals a payload in place: cipher text, tag, nonce, version.
+    pub(super) fn seal(&self, id: TaskId, payload: &mut Vec<u8>) {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).expect("the operating system has random bytes");
+        let nonce = XNonce::from(nonce);
+        payload.reserve(OVERHEAD);
+        self.cipher
+            .encrypt_in_place(&nonce, &associated(id), payload)
+            .expect("a payload is far below the cipher's limit of 256 GiB");
+        payload.extend_from_slice(&nonce);
+        payload.push(VERSION);
+    }
+
+    /// Undoes [`Key::seal`] in place. On an error the buffer holds nothing of use.
+    pub(super) fn open(&self, id: TaskId, sealed: &mut Vec<u8>) -> Result<(), SealError> {
+        if sealed.len() < OVERHEAD || sealed.pop() != Some(VERSION) {
+            return Err(SealError::Unknown);
+        }
+        let nonce = *sealed.last_chunk::<NONCE>().ok_or(SealError::Unknown)?;
+        sealed.truncate(sealed.len() - NONCE);
+        self.cipher
+            .decrypt_in_place(&XNonce::from(nonce), &associated(id), sealed)
+            .map_err(|_| SealError::Broken)
+    }
+
+    /// What stands for a client's idempotency key in the storage.
+    pub(super) fn hash_idempotency_key(&self, key: &str) -> [u8; 32] {
+        blake3::keyed_hash(&self.idempotency, key.as_bytes()).into()
+    }
+
+    /// What stands for an encoded payload when idempotency keys are compared.
+    pub(super) fn digest(&self, payload: &[u8]) -> [u8; 32] {
+        blake3::keyed_hash(&self.digest, payload).into()
+    }
+
+    /// Tells one key from another without telling anything of it.
+    pub(super) fn fingerprint(&self) -> [u8; 16] {
+        self.fingerprint
+    }
+}
+
+fn associated(id: TaskId) -> [u8; 17] {
+    let mut data = [VERSION; 17];
+    data[1..].copy_from_slice(&id.0);
+    data
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    fn key() -> Key {
+        let mut secret = [0; KEY];
+        getrandom::fill(&mut secret).unwrap();
+        Key::derive(&secret)
+    }
+
+    fn write(path: &Path, bytes: &[u8], mode: u32) {
+        fs::write(path, bytes).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+
+    #[test]
+    fn what_is_sealed_opens_again_and_hides_what_it_holds() {
+        let (key, id) = (key(), TaskId::random());
+        for size in [0, 1, 1000, 100_000] {
+            let plain = vec![b'p'; size];
+            let mut bytes = plain.clone();
+            key.seal(id, &mut bytes);
+            assert_eq!(bytes.len(), size + OVERHEAD);
+            assert!(!bytes.windows(16).any(|w| w == [b'p'; 16]));
+            key.open(id, &mut bytes).unwrap();
+            assert_eq!(bytes, plain);
+        }
+    }
+
+    #[test]
+    fn the_same_payload_is_never_sealed_the_same_way() {
+        let (key, id) = (key(), TaskId::random());
+        let (mut a, mut b) = (vec![1; 50], vec![1; 50]);
+        key.seal(id, &mut a);
+        key.seal(id, &mut b);
+        assert_ne!(a, b);
+    }
+
+    #[test]
+    fn another_key_another_task_and_every_changed_byte_are_refused() {
+        let (key, id) = (key(), TaskId::random());
+        let mut sealed = b"two photographs".to_vec();
+        key.seal(id, &mut sealed);
+        assert!(matches!(self::key().open(id, &mut sealed.clone()), Err(SealError::Broken)));
+        assert!(matches!(key.open(TaskId::random(), &mut sealed.clone()), Err(SealError::Broken)));
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(key.open(id, &mut changed).is_err(), "byte {at}");
+        }
+        for length in 0..sealed.len() {
+            assert!(key.open(id, &mut sealed[..length].to_vec()).is_err(), "length {length}");
+        }
+    }
+
+    #[test]
+    fn a_key_file_is_made_once_and_read_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a/b/key");
+        let first = Key::load_or_create(&path).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&path), 0o600);
+        assert_eq!(mode(path.parent().unwrap()), 0o700);
+        let second = Key::load_or_create(&path).unwrap();
+        assert_eq!(first.fingerprint(), second.fingerprint());
+        let (id, mut bytes) = (TaskId::random(), vec![5; 9]);
+        first.seal(id, &mut bytes);
+        second.open(id, &mut bytes).unwrap();
+        assert_eq!(bytes, [5; 9]);
+        assert_ne!(Key::load_or_create(&folder.path().join("other")).unwrap().fingerprint(), first.fingerprint());
+    }
+
+    #[test]
+    fn raw_and_hexadecimal_key_files_are_one_key() {
+        let folder = tempfile::tempdir().unwrap();
+        let (raw, text) = (folder.path().join("raw"), folder.path().join("text"));
+        write(&raw, &[0xAB; 32], 0o600);
+        write(&text, format!("{}\n", "aB".repeat(32)).as_bytes(), 0o400);
+        let [raw, text] = [raw, text].map(|path| Key::load_or_create(&path).unwrap().fingerprint());
+        assert_eq!(raw, text);
+    }
+
+    #[test]
+    fn exposed_and_wrong_key_files_are_refused_with_the_mend() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("key");
+        for mode in [0o640, 0o604, 0o660, 0o644] {
+            write(&path, &[1; 32], mode);
+            let error = Key::load_or_create(&path).err().unwrap().to_string();
+            assert!(error.contains(&format!("chmod 600 {}", path.display())), "{error}");
+        }
+        for (bytes, found) in
+            [(vec![], "0 bytes"), (vec![1; 31], "31 bytes"), (vec![b'x'; 64], "not all hex"), (vec![1; 999], "or more")]
+        {
+            write(&path, &bytes, 0o600);
+            let error = Key::load_or_create(&path).err().unwrap().to_string();
+            assert!(error.contains(found) && error.contains("32 bytes"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_made_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("file"), "").unwrap();
+        let path = folder.path().join("file/key");
+        let error = Key::load_or_create(&path).err().unwrap().to_string();
+        assert!(error.contains("file/key") && error.contains("queue.encryption_key_file"), "{error}");
+    }
+
+    #[test]
+    fn hashes_depend_on_the_key_and_on_their_use() {
+        let (a, b) = (key(), key());
+        assert_eq!(a.hash_idempotency_key("x"), a.hash_idempotency_key("x"));
+        assert_ne!(a.hash_idempotency_key("x"), b.hash_idempotency_key("x"));
+        assert_ne!(a.hash_idempotency_key("x"), a.digest(b"x"));
+    }
+}

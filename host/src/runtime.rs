@@ -1,0 +1,145 @@
+//! Runs components: compiles them, gives every request and every photograph a fresh instance, and holds each to its
+//! limits.
+//!
+//! Owns the engine, the compiled code and what a guest may see. Must never know sockets, a task's life or how a photograph
+//! is decoded; it passes bytes and records.
+//!
+//! # Layout
+//!
+//! - `engine`: wasmtime's engine, sized from the configuration, and the clock that interrupts guests.
+//! - `artifact`: from a component's bytes to compiled code, by way of a guarded cache.
+//! - `guest`: what lies in a store: the grants of one world, and its limits.
+//! - `limits`: the meter that bounds memory, tables and time of one store.
+//! - `bindings`: the worlds of `wit/` as Rust types.
+//! - `tasks`: the queue, as a gateway sees it.
+//! - `gateway`, `analyzer`, `scorer`, `annotator`: one slot each, with the calls that its world exports.
+
+pub(crate) mod analyzer;
+pub(crate) mod annotator;
+pub(crate) mod artifact;
+pub(crate) mod bindings;
+mod engine;
+pub(crate) mod gateway;
+mod guest;
+pub(crate) mod limits;
+pub(crate) mod scorer;
+mod tasks;
+
+use std::fmt;
+use std::path::PathBuf;
+
+use serde::Serialize;
+
+pub(crate) use self::artifact::Cache;
+pub(crate) use self::engine::{Clockwork, Sizes};
+pub(crate) use self::limits::{Cancel, Limits};
+pub(crate) use self::tasks::Desk;
+
+/// One place where a component can be plugged in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Slot {
+    /// Reads requests.
+    Gateway,
+    /// Analyses photographs.
+    Analyzer,
+    /// Decides.
+    Scorer,
+    /// Draws what was decided.
+    Annotator,
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gateway => "gateway",
+            Self::Analyzer => "analyzer",
+            Self::Scorer => "scorer",
+            Self::Annotator => "annotator",
+        })
+    }
+}
+
+/// Which component to plug in, and how far it may go.
+#[derive(Clone, Debug)]
+pub(crate) struct SlotConfig {
+    /// The component's file.
+    pub(crate) path: PathBuf,
+    /// What one instance may use.
+    pub(crate) limits: Limits,
+}
+
+/// Which code answered: the SHA-256 of the component's file, and how many components this slot has had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Generation {
+    /// Lower-case hexadecimal.
+    pub(crate) digest: String,
+    /// Counts from 1 since the host started.
+    pub(crate) generation: u32,
+}
+
+impl Generation {
+    fn first(digest: String) -> Self {
+        Self { digest, generation: 1 }
+    }
+}
+
+/// A component cannot be plugged in.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    /// The file cannot be read.
+    #[error("cannot read the {slot} component {path}: {source}; run `cargo xtask setup`, or set components.{slot}.path")]
+    Read {
+        /// Where it was to be plugged in.
+        slot: Slot,
+        /// The file.
+        path: PathBuf,
+        /// The operating system's words.
+        source: std::io::Error,
+    },
+    /// It is not a component that this host can run.
+    #[error("{path} is not a {slot} component: {reason}; wit/README.md says what its world is")]
+    NotOfItsWorld {
+        /// Where it was to be plugged in.
+        slot: Slot,
+        /// The file.
+        path: PathBuf,
+        /// wasmtime's words.
+        reason: String,
+    },
+}
+
+impl LoadError {
+    fn not_of_its_world(slot: Slot, config: &SlotConfig, error: &wasmtime::Error) -> Self {
+        Self::NotOfItsWorld { slot, path: config.path.clone(), reason: format!("{error:#}") }
+    }
+}
+
+/// A guest did not answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallError {
+    /// It used up its time.
+    #[error("the {slot} (generation {generation}) ran past its deadline")]
+    Deadline {
+        /// Which component.
+        slot: Slot,
+        /// Which of the slot's components.
+        generation: u32,
+    },
+    /// The host stopped it, since nobody waits for its answer any more.
+    #[error("the {slot} was stopped")]
+    Cancelled {
+        /// Which component.
+        slot: Slot,
+    },
+    /// It broke a rule of the sandbox or panicked.
+    #[error("the {slot} (generation {generation}) trapped: {reason}")]
+    Trap {
+        /// Which component.
+        slot: Slot,
+        /// Which of the slot's components.
+        generation: u32,
+        /// wasmtime's words, without a backtrace.
+        reason: String,
+    },
+}

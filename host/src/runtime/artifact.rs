@@ -1,0 +1,184 @@
+//! From a component's file to compiled code.
+//!
+//! Owns the cache of compiled code. Compiled code is machine code: it is only loaded when a MAC, keyed with a secret that lies
+//! in the cache folder with mode 0600, proves that this host wrote it. Must never compile on the way of a request.
+
+use std::collections::hash_map::DefaultHasher;
+use std::fs;
+use std::hash::{Hash, Hasher};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::{LoadError, Slot, SlotConfig};
+
+const MAC: usize = 32;
+
+/// A component, compiled.
+pub(super) struct Artifact {
+    pub(super) component: Component,
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub(super) digest: String,
+}
+
+/// Where compiled code is kept from one start to the next.
+pub(crate) struct Cache {
+    folder: PathBuf,
+    key: [u8; 32],
+}
+
+/// The cache folder cannot be trusted or used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CacheError {
+    /// The operating system refused.
+    #[error("cannot use the cache folder {folder}: {source}; set components.cache to a folder that this user can write")]
+    Io {
+        /// The folder.
+        folder: PathBuf,
+        /// Its words.
+        source: io::Error,
+    },
+    /// Others could plant code in it.
+    #[error("the cache folder {folder} belongs to another user or can be written by others; run `chmod 700 {folder}`, or set components.cache")]
+    Open {
+        /// The folder.
+        folder: PathBuf,
+    },
+}
+
+impl Cache {
+    /// Opens the folder, making it and its key when they are missing.
+    pub(crate) fn open(folder: &Path) -> Result<Self, CacheError> {
+        let failed = |source| CacheError::Io { folder: folder.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let meta = fs::metadata(folder).map_err(failed)?;
+        // SAFETY: geteuid takes nothing and cannot fail.
+        let me = unsafe { libc::geteuid() };
+        if meta.uid() != me || meta.mode() & 0o022 != 0 {
+            return Err(CacheError::Open { folder: folder.to_owned() });
+        }
+        let key = key(&folder.join("cache.key")).map_err(failed)?;
+        Ok(Self { folder: folder.to_owned(), key })
+    }
+
+    fn read(&self, name: &str) -> Option<Vec<u8>> {
+        let mut bytes = fs::read(self.folder.join(name)).ok()?;
+        let code = bytes.len().checked_sub(MAC)?;
+        let mac = blake3::Hash::from_slice(&bytes[code..]).ok()?;
+        bytes.truncate(code);
+        // blake3's hashes compare in constant time.
+        if self.mac(name, &bytes) == mac {
+            Some(bytes)
+        } else {
+            tracing::warn!(file = name, "compiled code in the cache was changed by somebody else; compiling anew");
+            None
+        }
+    }
+
+    fn write(&self, name: &str, code: &[u8]) -> io::Result<()> {
+        let temporary = self.folder.join(format!("{name}.{}", std::process::id()));
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        file.write_all(code)?;
+        file.write_all(self.mac(name, code).as_bytes())?;
+        drop(file);
+        fs::rename(&temporary, self.folder.join(name))
+    }
+
+    // The name binds the code to its source and engine, so that files cannot be swapped for each other.
+    fn mac(&self, name: &str, code: &[u8]) -> blake3::Hash {
+        blake3::Hasher::new_keyed(&self.key).update(name.as_bytes()).update(b"\0").update(code).finalize()
+    }
+}
+
+/// Reads and compiles a component, or finds it compiled.
+pub(super) fn load(engine: &Engine, cache: &Cache, slot: Slot, config: &SlotConfig) -> Result<Artifact, LoadError> {
+    let path = &config.path;
+    let bytes = fs::read(path).map_err(|source| LoadError::Read { slot, path: path.to_owned(), source })?;
+    let digest = hex::encode(Sha256::digest(&bytes));
+    let mut engine_hash = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut engine_hash);
+    let name = format!("{digest}-{:016x}.cwasm", engine_hash.finish());
+    if let Some(code) = cache.read(&name) {
+        // SAFETY: the MAC proves that `Component::serialize` of this host made these bytes, and the name that it did so for
+        // this component and an engine of the same version, settings and processor features.
+        match unsafe { Component::deserialize(engine, &code) } {
+            Ok(component) => return Ok(Artifact { component, digest }),
+            Err(error) => tracing::warn!(%slot, %error, "compiled code in the cache does not load; compiling anew"),
+        }
+    }
+    let start = std::time::Instant::now();
+    let component =
+        Component::new(engine, &bytes).map_err(|error| LoadError::not_of_its_world(slot, config, &error))?;
+    tracing::info!(%slot, milliseconds = start.elapsed().as_millis(), "compiled");
+    let written = component.serialize().map_err(io::Error::other).and_then(|code| cache.write(&name, &code));
+    if let Err(error) = written {
+        tracing::warn!(%slot, %error, "compiled code could not be cached; the next start compiles again");
+    }
+    Ok(Artifact { component, digest })
+}
+
+fn key(path: &Path) -> io::Result<[u8; 32]> {
+    match fs::read(path) {
+        Ok(bytes) => {
+            if fs::metadata(path)?.mode() & 0o077 != 0 {
+                return Err(io::Error::other(format!("{} can be read by others; remove it", path.display())));
+            }
+            bytes.try_into().map_err(|_| io::Error::other(format!("{} is damaged; remove it", path.display())))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut key = [0; 32];
+            getrandom::fill(&mut key)?;
+            // Written aside and linked into place: of two hosts that start at once, one key wins and is whole.
+            let temporary = path.with_extension(format!("key.{}", std::process::id()));
+            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?.write_all(&key)?;
+            let linked = fs::hard_link(&temporary, path);
+            fs::remove_file(&temporary)?;
+            match linked {
+                Ok(()) => Ok(key),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => self::key(path),
+                Err(error) => Err(error),
+            }
+        }
+        Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_code_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        cache.write("a.cwasm", b"machine code").unwrap();
+        assert_eq!(cache.read("a.cwasm").as_deref(), Some(&b"machine code"[..]));
+        let file = cache.folder.join("a.cwasm");
+        let mut bytes = fs::read(&file).unwrap();
+        fs::write(cache.folder.join("b.cwasm"), &bytes).unwrap();
+        assert_eq!(cache.read("b.cwasm"), None, "moved under another name");
+        bytes[0] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        assert_eq!(cache.read("a.cwasm"), None, "changed");
+        assert_eq!(cache.read("missing.cwasm"), None);
+    }
+
+    #[test]
+    fn the_key_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = Cache::open(&folder.path().join("cache")).unwrap().key;
+        assert_eq!(Cache::open(&folder.path().join("cache")).unwrap().key, first);
+    }
+
+    #[test]
+    fn a_folder_that_others_can_write_is_refused() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
+        assert!(matches!(Cache::open(folder.path()), Err(CacheError::Open { .. })));
+    }
+}

@@ -1,0 +1,156 @@
+//! The queue, as a gateway sees it: the host's side of `wit/tasks.wit` and its limits.
+//!
+//! Owns the bounds on what a gateway may hand in. Must never know HTTP.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::bindings::{limits, tasks};
+use crate::queue::{Queue, RevokeError, Submission, SubmitError};
+use crate::task::{self, Outcome, Payload, State, TaskId, TaskView, Wishes};
+
+/// The longest wait for a task that one call may ask for.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// When to try again while the queue is out of reach, seconds.
+const UNAVAILABLE_RETRY: u32 = 5;
+
+/// The longest idempotency key, bytes.
+const LONGEST_KEY: usize = 256;
+
+/// What a gateway's world imports.
+#[derive(Clone)]
+pub(crate) struct Desk {
+    /// Where tasks go.
+    pub(crate) queue: Arc<dyn Queue>,
+    /// The largest request body, bytes.
+    pub(crate) body_limit: u64,
+    /// Cancelled when the host stops: then nobody is kept waiting.
+    pub(crate) shutdown: CancellationToken,
+}
+
+impl limits::Host for Desk {
+    async fn body_limit(&mut self) -> u64 {
+        self.body_limit
+    }
+}
+
+impl tasks::Host for Desk {
+    async fn submit(&mut self, submission: tasks::Submission) -> Result<String, tasks::SubmitError> {
+        let (first, second) = submission.photographs;
+        let payload = Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
+        if let Some(key) = &submission.idempotency_key
+            && !(1..=LONGEST_KEY).contains(&key.len())
+        {
+            return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
+        }
+        let submission = Submission { payload, idempotency_key: submission.idempotency_key };
+        match self.queue.submit(submission).await {
+            Ok(id) => Ok(id.to_string()),
+            Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
+            Err(SubmitError::Conflict) => Err(tasks::SubmitError::Conflict),
+            Err(SubmitError::Unavailable(error)) => {
+                tracing::error!(%error, "a task was not accepted");
+                Err(tasks::SubmitError::Unavailable(UNAVAILABLE_RETRY))
+            }
+        }
+    }
+
+    async fn status(&mut self, id: String, wait_ms: u32) -> Result<tasks::Task, tasks::LookupError> {
+        let id: TaskId = id.parse().map_err(|_| tasks::LookupError::Unknown)?;
+        let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
+        let looked_up = tokio::select! {
+            looked_up = self.queue.status(id, wait) => looked_up,
+            () = self.shutdown.cancelled() => self.queue.status(id, Duration::ZERO).await,
+        };
+        match looked_up {
+            Ok(Some(view)) => Ok(task(view)),
+            Ok(None) => Err(tasks::LookupError::Unknown),
+            Err(error) => {
+                tracing::error!(%error, "a task's status could not be read");
+                Err(tasks::LookupError::Unavailable(UNAVAILABLE_RETRY))
+            }
+        }
+    }
+
+    async fn revoke(&mut self, id: String) -> Result<tasks::Task, tasks::RevokeError> {
+        let id: TaskId = id.parse().map_err(|_| tasks::RevokeError::Unknown)?;
+        match self.queue.revoke(id).await {
+            Ok(view) => Ok(task(view)),
+            Err(RevokeError::Unknown) => Err(tasks::RevokeError::Unknown),
+            Err(RevokeError::Ended(view)) => Err(tasks::RevokeError::Ended(task(*view))),
+            Err(RevokeError::Unavailable(error)) => {
+                tracing::error!(%error, "a task was not revoked");
+                Err(tasks::RevokeError::Unavailable(UNAVAILABLE_RETRY))
+            }
+        }
+    }
+}
+
+fn wishes(threshold: Option<f32>, non_frontal: Option<tasks::NonFrontal>) -> Result<Wishes, tasks::SubmitError> {
+    if let Some(threshold) = threshold
+        && !(0.0..=2.0).contains(&threshold)
+    {
+        return Err(tasks::SubmitError::Invalid(format!(
+            "threshold is {threshold}; it is a Euclidean distance of unit vectors and lies in 0 to 2"
+        )));
+    }
+    let non_frontal = non_frontal.map(|wish| match wish {
+        tasks::NonFrontal::Reject => task::NonFrontal::Reject,
+        tasks::NonFrontal::Report => task::NonFrontal::Report,
+    });
+    Ok(Wishes { threshold, non_frontal })
+}
+
+fn task(view: TaskView) -> tasks::Task {
+    let state = match view.state {
+        State::Pending => tasks::State::Pending,
+        State::Started => tasks::State::Started,
+        State::Retry => tasks::State::Retry,
+        State::Success => tasks::State::Success,
+        State::Failure => tasks::State::Failure,
+        State::Revoked => tasks::State::Revoked,
+    };
+    let (result, error) = match view.outcome {
+        Some(Outcome::Success(result)) => (Some(result.to_string()), None),
+        Some(Outcome::Failure(error)) => (
+            None,
+            Some(tasks::TaskError {
+                code: error.code.as_str().to_owned(),
+                message: error.message,
+                image: error.image,
+                details: error.details.map(|details| serde_json::Value::Object(details).to_string()),
+            }),
+        ),
+        None => (None, None),
+    };
+    tasks::Task { id: view.id.to_string(), state, result, error }
+}
+
+fn seconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_secs()).unwrap_or(u32::MAX).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_threshold_outside_0_to_2_is_refused_by_name() {
+        for threshold in [-0.1, 2.1, f32::NAN, f32::INFINITY] {
+            match wishes(Some(threshold), None) {
+                Err(tasks::SubmitError::Invalid(text)) => assert!(text.contains("threshold"), "{text}"),
+                other => panic!("{threshold}: {other:?}"),
+            }
+        }
+        assert_eq!(wishes(Some(2.0), None).unwrap().threshold, Some(2.0));
+    }
+
+    #[test]
+    fn a_wait_to_try_again_is_at_least_a_second() {
+        assert_eq!(seconds(Duration::from_millis(3)), 1);
+        assert_eq!(seconds(Duration::from_secs(7)), 7);
+    }
+}

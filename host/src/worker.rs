@@ -1,0 +1,204 @@
+//! Does tasks: claim, analyse both photographs, score, settle.
+//!
+//! Owns a task's life between claim and settle: heartbeat, time limit, retries. Must never know HTTP or who asked, nor the
+//! edge; they meet in the queue.
+//!
+//! # Layout
+//!
+//! - `pipeline`: from two photographs to a result; also what the command line runs.
+//! - `report`: the result as clients read it.
+//! - `retry`: when to try again, a pure function.
+
+pub(crate) mod pipeline;
+pub(crate) mod report;
+mod retry;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use self::pipeline::{Failed, Pipeline};
+use crate::queue::{Claim, Lease, LeaseError, Queue};
+use crate::runtime::Cancel;
+use crate::task::{ErrorCode, Outcome, TaskError};
+
+/// How tasks are done.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// Tasks at once.
+    pub(crate) concurrency: usize,
+    /// How long one try of a task may take.
+    pub(crate) task_timeout: Duration,
+    /// Tries after the first, when the host or a component failed.
+    pub(crate) retries: u32,
+    /// How long tasks may go on after the host was asked to stop; then they are given back to the queue.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// How long one look into the queue waits for a task.
+const CLAIM_WAIT: Duration = Duration::from_secs(20);
+
+/// Works until `shutdown` is cancelled, then ends or gives back what it holds.
+pub(crate) async fn run(
+    config: Config,
+    queue: Arc<dyn Queue>,
+    pipeline: Arc<Pipeline>,
+    shutdown: CancellationToken,
+) {
+    let gives_up = CancellationToken::new();
+    let mut hands = JoinSet::new();
+    for _ in 0..config.concurrency {
+        let (queue, pipeline) = (Arc::clone(&queue), Arc::clone(&pipeline));
+        hands.spawn(work(config, queue, pipeline, shutdown.clone(), gives_up.clone()));
+    }
+    shutdown.cancelled().await;
+    let drained = tokio::time::timeout(config.drain_timeout, async { while hands.join_next().await.is_some() {} }).await;
+    if drained.is_err() {
+        tracing::warn!(tasks = hands.len(), "tasks go back to the queue: they went on past server.drain_timeout");
+        gives_up.cancel();
+        while hands.join_next().await.is_some() {}
+    }
+}
+
+async fn work(
+    config: Config,
+    queue: Arc<dyn Queue>,
+    pipeline: Arc<Pipeline>,
+    shutdown: CancellationToken,
+    gives_up: CancellationToken,
+) {
+    let mut failures = 0;
+    while !shutdown.is_cancelled() {
+        let claimed = tokio::select! {
+            claimed = queue.claim(CLAIM_WAIT) => claimed,
+            () = shutdown.cancelled() => break,
+        };
+        match claimed {
+            Ok(None) => failures = 0,
+            Ok(Some(claim)) => {
+                failures = 0;
+                let (lease, id) = (claim.lease, claim.lease.id);
+                let task = tokio::spawn(attempt(config, Arc::clone(&queue), Arc::clone(&pipeline), claim, gives_up.clone()));
+                if let Err(error) = task.await {
+                    // The lease runs out and the task is delivered again.
+                    tracing::error!(%id, delivery = lease.delivery, %error, "a try of a task ended in a panic of the host");
+                }
+            }
+            Err(error) => {
+                let pause = retry::outage(failures, retry::jitter());
+                tracing::warn!(%error, ?pause, "no task can be claimed");
+                failures += 1;
+                tokio::select! {
+                    () = tokio::time::sleep(pause) => {}
+                    () = shutdown.cancelled() => {}
+                }
+            }
+        }
+    }
+}
+
+/// One try of one task, from claim to settle.
+async fn attempt(
+    config: Config,
+    queue: Arc<dyn Queue>,
+    pipeline: Arc<Pipeline>,
+    claim: Claim,
+    gives_up: CancellationToken,
+) {
+    let Claim { lease, retries, payload, age } = claim;
+    let cancel = Cancel::default();
+    let deadline = Instant::now() + config.task_timeout;
+    let work = pipeline.verify(payload, deadline, cancel.clone());
+    tokio::pin!(work);
+    let result = tokio::select! {
+        result = &mut work => Some(result),
+        () = hold(queue.as_ref(), lease) => None,
+        () = gives_up.cancelled() => {
+            cancel.cancel();
+            let _ = work.await;
+            if let Err(error) = queue.release(lease).await {
+                tracing::warn!(id = %lease.id, %error, "a task was not given back; it is delivered again when its lease runs out");
+            }
+            return;
+        }
+    };
+    let Some(result) = result else {
+        tracing::info!(id = %lease.id, "the task was taken from this worker: revoked, or its lease ran out");
+        cancel.cancel();
+        // Its threads still use the photographs; they see the switch within a tick.
+        let _ = work.await;
+        return;
+    };
+    let outcome = match result {
+        Ok(result) => Outcome::Success(result),
+        Err(Failed::Final(error)) => Outcome::Failure(error),
+        Err(Failed::Again(error)) => match retry::delay(retries, config.retries, retry::jitter()) {
+            Some(delay) => {
+                tracing::warn!(id = %lease.id, retries, ?delay, reason = error.message, "a try failed; it is repeated");
+                report(lease, queue.retry(lease, delay, error).await);
+                return;
+            }
+            None => Outcome::Failure(error),
+        },
+        Err(Failed::Cancelled) => Outcome::Failure(TaskError {
+            code: ErrorCode::ProcessingFailed,
+            message: "the task was stopped by the host; send it again".into(),
+            image: None,
+            details: None,
+        }),
+    };
+    let ended = match &outcome {
+        Outcome::Success(_) => "success",
+        Outcome::Failure(error) => error.code.as_str(),
+    };
+    tracing::info!(id = %lease.id, ended, waited_ms = age.as_millis(), "task ended");
+    settle(queue.as_ref(), lease, outcome).await;
+}
+
+/// Renews the lease until it is lost.
+async fn hold(queue: &dyn Queue, lease: Lease) {
+    let beat = async {
+        let mut interval = tokio::time::interval(queue.lease() / 3);
+        interval.tick().await;
+        loop {
+            interval.tick().await;
+            match queue.extend(lease).await {
+                Ok(()) => {}
+                Err(LeaseError::Lost) => return,
+                Err(LeaseError::Unavailable(error)) => tracing::warn!(id = %lease.id, %error, "a lease was not renewed"),
+            }
+        }
+    };
+    tokio::select! {
+        () = beat => {}
+        () = queue.lost(lease) => {}
+    }
+}
+
+/// Settles, trying again while the queue is out of reach and the lease may still be held.
+async fn settle(queue: &dyn Queue, lease: Lease, outcome: Outcome) {
+    let give_up = Instant::now() + queue.lease();
+    let mut failures = 0;
+    loop {
+        match queue.settle(lease, outcome.clone()).await {
+            Err(LeaseError::Unavailable(error)) if Instant::now() < give_up => {
+                tracing::warn!(id = %lease.id, %error, "a result was not stored; trying again");
+                tokio::time::sleep(retry::outage(failures, retry::jitter())).await;
+                failures += 1;
+            }
+            ended => return report(lease, ended),
+        }
+    }
+}
+
+fn report(lease: Lease, ended: Result<(), LeaseError>) {
+    match ended {
+        Ok(()) => {}
+        Err(LeaseError::Lost) => tracing::info!(id = %lease.id, "the result is not wanted any more"),
+        Err(LeaseError::Unavailable(error)) => {
+            tracing::error!(id = %lease.id, %error, "the queue is out of reach; the task is delivered again later");
+        }
+    }
+}

@@ -1,0 +1,264 @@
+//! From two photographs to a result: analyse both at the same time, then score.
+//!
+//! Owns the order of the steps and the room they get on the processor. Must never know the queue; the command line runs the
+//! same steps without one.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::{Value, json};
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
+
+use super::report::{self, Timings};
+use crate::nn::Nn;
+use crate::runtime::analyzer::Analyzer;
+use crate::runtime::bindings::analyze::{Embed, Failure, Settings};
+use crate::runtime::bindings::score::{self, Policy, Rejection, Verdict, Which};
+use crate::runtime::bindings::types::{Analysis, Face};
+use crate::runtime::scorer::Scorer;
+use crate::runtime::{CallError, Cancel};
+use crate::task::{ErrorCode, NonFrontal, Payload, TaskError, Wishes};
+
+/// A model that takes part in every result.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct Model {
+    /// The graph's name.
+    pub(crate) name: String,
+    /// SHA-256 of its file, lower-case hexadecimal.
+    pub(crate) digest: String,
+}
+
+/// What holds when the client wishes nothing else.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Defaults {
+    /// Euclidean distance up to which two faces are one person.
+    pub(crate) threshold: f32,
+    /// Steepness of the score, per unit of distance.
+    pub(crate) slope: f32,
+    /// What to do with a face that does not look into the camera.
+    pub(crate) non_frontal: NonFrontal,
+}
+
+/// Everything that one verification needs.
+pub(crate) struct Pipeline {
+    /// Analyses one photograph.
+    pub(crate) analyzer: Analyzer,
+    /// Decides.
+    pub(crate) scorer: Scorer,
+    /// Runs the networks.
+    pub(crate) nn: Nn,
+    /// What the analyzer is told: models and sizes.
+    pub(crate) settings: Settings,
+    /// The operator's policy.
+    pub(crate) defaults: Defaults,
+    /// The models, for the result.
+    pub(crate) models: Vec<Model>,
+    /// Photographs analysed at once: one a core, since each keeps a core busy.
+    pub(crate) cores: Arc<Semaphore>,
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+pub(crate) enum Failed {
+    /// The photographs, the policy or the time are at fault: the next try would end alike.
+    Final(TaskError),
+    /// The host or a component is at fault: another try may end well.
+    Again(TaskError),
+    /// Nobody wants the result any more.
+    Cancelled,
+}
+
+/// A verdict and all that led to it.
+pub(crate) struct Verified {
+    /// What each photograph shows.
+    pub(crate) analyses: [Analysis; 2],
+    /// The decision.
+    pub(crate) verdict: Verdict,
+    /// The threshold that it was made by.
+    pub(crate) threshold: f32,
+    /// The result as clients read it.
+    pub(crate) result: Value,
+}
+
+impl Pipeline {
+    /// Verifies two photographs; the result is the JSON object that clients read.
+    pub(crate) async fn verify(self: Arc<Self>, payload: Payload, deadline: Instant, cancel: Cancel) -> Result<Value, Failed> {
+        let Payload { photographs, wishes } = payload;
+        self.verify_in_full(photographs.map(Arc::new), wishes, deadline, cancel).await.map(|verified| verified.result)
+    }
+
+    /// Verifies two photographs and keeps what led to the verdict.
+    pub(crate) async fn verify_in_full(
+        self: Arc<Self>,
+        photographs: [Arc<Vec<u8>>; 2],
+        wishes: Wishes,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> Result<Verified, Failed> {
+        let start = Instant::now();
+        let [first, second] = photographs;
+        let first = Arc::clone(&self).spawn_analysis(first, Embed::MostProminent, deadline, cancel.clone());
+        let second = Arc::clone(&self).spawn_analysis(second, Embed::MostProminent, deadline, cancel.clone());
+        let (first, second) = tokio::join!(first, second);
+        // Both have ended: the first photograph's fault is told first, however the threads ran.
+        let first = joined(first).map_err(|error| error.of_photograph(1, deadline))?;
+        let second = joined(second).map_err(|error| error.of_photograph(2, deadline))?;
+
+        let policy = self.policy(wishes);
+        let scoring = Instant::now();
+        let (pipeline, again) = (Arc::clone(&self), cancel.clone());
+        let (scored, analyses) = tokio::task::spawn_blocking(move || {
+            (pipeline.scorer.score(&first, &second, policy, again), [first, second])
+        })
+        .await
+        .map_err(|error| Failed::Again(failure(format!("the scorer's thread broke off: {error}"))))?;
+        let verdict = scored.map_err(|error| Failed::of_call(&error, deadline))?.map_err(|no| rejected(&no))?;
+        let [face1, face2] = compared(&analyses, &verdict).ok_or_else(|| {
+            Failed::Again(failure("the scorer named faces that the analyzer did not find".into()))
+        })?;
+        let timings = Timings { score: scoring.elapsed(), total: start.elapsed() };
+        let components = [("analyzer", self.analyzer.generation()), ("scorer", self.scorer.generation())];
+        let result = report::result(&analyses, [face1, face2], &verdict, policy.threshold, &components, &self.models, timings);
+        Ok(Verified { verdict, threshold: policy.threshold, result, analyses })
+    }
+
+    /// Analyses one photograph, every face of it.
+    pub(crate) async fn analyze(self: Arc<Self>, photograph: Arc<Vec<u8>>, deadline: Instant) -> Result<Analysis, Failed> {
+        let analysis = self.spawn_analysis(photograph, Embed::Every, deadline, Cancel::default()).await;
+        joined(analysis).map_err(|error| error.of_photograph(1, deadline))
+    }
+
+    /// Whether each face looks into the camera.
+    pub(crate) async fn frontal(self: Arc<Self>, faces: Vec<Face>) -> Result<Vec<bool>, CallError> {
+        let slot = crate::runtime::Slot::Scorer;
+        tokio::task::spawn_blocking(move || self.scorer.frontal(&faces, Cancel::default()))
+            .await
+            .unwrap_or(Err(CallError::Cancelled { slot }))
+    }
+
+    /// One photograph on a thread of its own, as soon as a core is free.
+    fn spawn_analysis(
+        self: Arc<Self>,
+        photograph: Arc<Vec<u8>>,
+        embed: Embed,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> JoinHandle<Result<Analysis, Trouble>> {
+        tokio::spawn(async move {
+            let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
+            let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
+            let settings = Settings { embed, ..self.settings.clone() };
+            tokio::task::spawn_blocking(move || {
+                let analysis = self.analyzer.analyze(&self.nn, &photograph, &settings, deadline, cancel);
+                drop(core);
+                match analysis {
+                    Ok(Ok(analysis)) => Ok(analysis),
+                    Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
+                    Err(error) => Err(Trouble::Call(error)),
+                }
+            })
+            .await
+            .unwrap_or_else(|error| Err(Trouble::Thread(error.to_string())))
+        })
+    }
+
+    fn policy(&self, wishes: Wishes) -> Policy {
+        Policy {
+            threshold: wishes.threshold.unwrap_or(self.defaults.threshold),
+            slope: self.defaults.slope,
+            non_frontal: match wishes.non_frontal.unwrap_or(self.defaults.non_frontal) {
+                NonFrontal::Reject => score::NonFrontal::Reject,
+                NonFrontal::Report => score::NonFrontal::Report,
+            },
+        }
+    }
+}
+
+/// Why one photograph was not analysed.
+enum Trouble {
+    Photograph(Failure),
+    Call(CallError),
+    Late,
+    Thread(String),
+}
+
+impl Trouble {
+    fn of_photograph(self, image: u8, deadline: Instant) -> Failed {
+        let fault = |code, message| Failed::Final(TaskError { code, message, image: Some(image), details: None });
+        match self {
+            Self::Photograph(Failure::InvalidImage(text)) => fault(ErrorCode::InvalidImage, text),
+            Self::Photograph(Failure::UnsupportedFormat(text)) => fault(ErrorCode::UnsupportedFormat, text),
+            Self::Photograph(Failure::ImageTooLarge(text)) => fault(ErrorCode::ImageTooLarge, text),
+            Self::Photograph(Failure::Inference(_)) | Self::Late if Instant::now() >= deadline => late(),
+            Self::Photograph(Failure::Inference(text)) => Failed::Again(failure(format!("inference failed: {text}"))),
+            Self::Call(error) => Failed::of_call(&error, deadline),
+            Self::Late => late(),
+            Self::Thread(text) => Failed::Again(failure(format!("the analyzer's thread broke off: {text}"))),
+        }
+    }
+}
+
+impl Failed {
+    fn of_call(error: &CallError, deadline: Instant) -> Self {
+        match error {
+            CallError::Cancelled { .. } => Self::Cancelled,
+            CallError::Deadline { .. } => late(),
+            CallError::Trap { .. } if Instant::now() >= deadline => late(),
+            CallError::Trap { .. } => Self::Again(failure(error.to_string())),
+        }
+    }
+}
+
+fn late() -> Failed {
+    let message = "the task took longer than it may; send smaller photographs, or raise worker.task_timeout".into();
+    Failed::Final(TaskError { code: ErrorCode::Timeout, message, image: None, details: None })
+}
+
+fn failure(message: String) -> TaskError {
+    TaskError { code: ErrorCode::ProcessingFailed, message, image: None, details: None }
+}
+
+fn rejected(rejection: &Rejection) -> Failed {
+    let number = |which: &Which| if *which == Which::First { 1_u8 } else { 2 };
+    let of = |which, code, message, details: Value| {
+        let details = match details {
+            Value::Object(details) => Some(details),
+            _ => None,
+        };
+        TaskError { code, message, image: Some(number(which)), details }
+    };
+    Failed::Final(match rejection {
+        Rejection::NoFace(which) => of(
+            which,
+            ErrorCode::NoFace,
+            format!("photograph {} shows no face; send one in which a face is at least 20 pixels wide and seen well", number(which)),
+            Value::Null,
+        ),
+        Rejection::MultipleFaces(many) => of(
+            &many.photograph,
+            ErrorCode::MultipleFaces,
+            format!("photograph {} shows {} faces; send one of a single person", number(&many.photograph), many.count),
+            json!({ "faces": many.count }),
+        ),
+        Rejection::NonFrontalFace(turned) => of(
+            &turned.photograph,
+            ErrorCode::NonFrontalFace,
+            format!(
+                "the face in photograph {} does not look into the camera; send another, or set non_frontal to report",
+                number(&turned.photograph)
+            ),
+            json!({ "pose": report::pose(&turned.pose) }),
+        ),
+        Rejection::Incomparable(text) => failure(format!("the faces cannot be compared: {text}")),
+    })
+}
+
+fn compared<'a>(analyses: &'a [Analysis; 2], verdict: &Verdict) -> Option<[&'a Face; 2]> {
+    let face = |analysis: &'a Analysis, index: u32| analysis.faces.get(usize::try_from(index).ok()?);
+    Some([face(&analyses[0], verdict.faces.0)?, face(&analyses[1], verdict.faces.1)?])
+}
+
+fn joined(analysis: Result<Result<Analysis, Trouble>, tokio::task::JoinError>) -> Result<Analysis, Trouble> {
+    analysis.unwrap_or_else(|error| Err(Trouble::Thread(error.to_string())))
+}

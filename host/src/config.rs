@@ -257,25 +257,16 @@ impl Config {
         fill(&mut self.queue.encryption_key_file, || beside.join("payload.key"));
     }
 
-    /// Pairs of values that are each allowed but make no sense together.
-    fn contradictions(&self) -> Vec<Problem> {
-        let pairs = [
-            ("worker.task_timeout", self.worker.task_timeout, "queue.payload_ttl", self.queue.payload_ttl),
-            (
-                "components.gateway.deadline",
-                self.components.gateway.deadline,
-                "server.request_timeout",
-                self.server.request_timeout,
-            ),
-        ];
-        let wrong = pairs.into_iter().filter(|(_, short, _, long)| short >= long);
-        let problem = |(shorter, short, longer, long)| Problem::Order {
-            shorter,
-            short: format!("{short:?}, {}", self.source(shorter)),
-            longer,
-            long: format!("{long:?}, {}", self.source(longer)),
-        };
-        wrong.map(problem).collect()
+    /// Values that are each allowed but make no sense together.
+    fn contradictions(&self) -> Option<Problem> {
+        let (short, long) = (self.worker.task_timeout, self.queue.payload_ttl);
+        let said = |key: &str, value| format!("{value:?}, {}", self.source(key));
+        (short >= long).then(|| Problem::Order {
+            shorter: "worker.task_timeout",
+            short: said("worker.task_timeout", short),
+            longer: "queue.payload_ttl",
+            long: said("queue.payload_ttl", long),
+        })
     }
 }
 

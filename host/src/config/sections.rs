@@ -26,13 +26,13 @@ pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
-    /// How many requests are in the gateway at once; more wait for their turn.
+    /// How many requests are in the gateway at once; more are refused with 503.
     pub(crate) concurrency: usize,
-    /// How many connections are open at once; more are not accepted until one closes.
+    /// How many connections are open at once; more wait until one closes.
     pub(crate) max_connections: usize,
-    /// How long a client may take to send the head of a request.
+    /// How long a client may take to send the head of a request, or be silent between two requests.
     pub(crate) header_timeout: Duration,
-    /// How long a request may take, from its head to the end of the answer.
+    /// How long a request may take, its body and the wait for a result included.
     pub(crate) request_timeout: Duration,
     /// How long running requests and tasks may take to end when the host is told to stop.
     pub(crate) drain_timeout: Duration,
@@ -99,7 +99,7 @@ pub(crate) struct Component {
     pub(crate) path: PathBuf,
     /// The most memory that one instance may have, bytes.
     pub(crate) memory_limit: usize,
-    /// How long one call may take; then it is interrupted.
+    /// How long one call may take; then it is interrupted. For a gateway only its own computing counts, not its waits.
     pub(crate) deadline: Duration,
 }
 
@@ -185,7 +185,6 @@ impl Config {
             worker: Worker { concurrency: cores, task_timeout: Duration::from_secs(30), retries: 3 },
             components: Components {
                 cache: PathBuf::new(),
-                // A client may wait 30 s for a result, inside the gateway.
                 gateway: Component::new(256, Duration::from_secs(35)),
                 analyzer: Component::new(512, Duration::from_secs(20)),
                 scorer: Component::new(64, Duration::from_secs(2)),

@@ -206,14 +206,9 @@ fn a_file_that_was_asked_for_must_exist() {
 
 #[test]
 fn values_that_contradict_each_other_are_refused() {
-    let variables = [("VISAVIS_WORKER__TASK_TIMEOUT", "20m"), ("VISAVIS_SERVER__REQUEST_TIMEOUT", "35s")];
-    let complaint = House::new(&[], &variables).complaint();
-    for line in [
-        "'worker.task_timeout' (1200s, VISAVIS_WORKER__TASK_TIMEOUT) must be less than 'queue.payload_ttl' (900s, default)",
-        "'components.gateway.deadline' (35s, default) must be less than 'server.request_timeout' (35s, VISAVIS_SERVER__REQ",
-    ] {
-        assert!(complaint.contains(line), "{line}\nis missing in\n{complaint}");
-    }
+    let complaint = House::new(&[], &[("VISAVIS_WORKER__TASK_TIMEOUT", "20m")]).complaint();
+    let line = "'worker.task_timeout' (1200s, VISAVIS_WORKER__TASK_TIMEOUT) must be less than 'queue.payload_ttl' (900s, default)";
+    assert!(complaint.contains(line), "{complaint}");
 }
 
 #[test]

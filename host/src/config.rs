@@ -117,16 +117,16 @@ pub(crate) enum Problem {
         accepted: String,
     },
     /// Two keys contradict each other.
-    #[error("'{shorter}' ({short}) must be less than '{longer}' ({long})")]
+    #[error("'{less}' ({little}) must be less than '{more}' ({much})")]
     Order {
         /// The key whose value must be less.
-        shorter: &'static str,
-        /// Its value.
-        short: String,
+        less: &'static str,
+        /// Its value and source.
+        little: String,
         /// The key whose value must be more.
-        longer: &'static str,
-        /// Its value.
-        long: String,
+        more: &'static str,
+        /// Its value and source.
+        much: String,
     },
 }
 
@@ -257,16 +257,19 @@ impl Config {
         fill(&mut self.queue.encryption_key_file, || beside.join("payload.key"));
     }
 
-    /// Values that are each allowed but make no sense together.
-    fn contradictions(&self) -> Option<Problem> {
-        let (short, long) = (self.worker.task_timeout, self.queue.payload_ttl);
-        let said = |key: &str, value| format!("{value:?}, {}", self.source(key));
-        (short >= long).then(|| Problem::Order {
-            shorter: "worker.task_timeout",
-            short: said("worker.task_timeout", short),
-            longer: "queue.payload_ttl",
-            long: said("queue.payload_ttl", long),
-        })
+    /// Pairs of values that are each allowed but make no sense together.
+    fn contradictions(&self) -> Vec<Problem> {
+        let pairs = [
+            ("worker.task_timeout", "queue.payload_ttl", self.worker.task_timeout < self.queue.payload_ttl),
+            ("worker.retries", "queue.max_deliveries", self.worker.retries < self.queue.max_deliveries),
+        ];
+        let settings = self.describe();
+        let said = |key: &str| {
+            let setting = settings.iter().find(|setting| setting.key == key);
+            setting.map(|setting| format!("{}, {}", setting.value, setting.source)).unwrap_or_default()
+        };
+        let wrong = pairs.into_iter().filter(|(_, _, fine)| !fine);
+        wrong.map(|(less, more, _)| Problem::Order { less, little: said(less), more, much: said(more) }).collect()
     }
 }
 

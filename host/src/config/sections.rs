@@ -47,11 +47,11 @@ pub(crate) struct Queue {
     pub(crate) max_length: u64,
     /// How long a worker holds a task without a sign of life before another may take it.
     pub(crate) lease: Duration,
-    /// How many workers may try a task and die before it is given up.
+    /// How often a task is tried at most, whether its workers fail or die; then it is given up.
     pub(crate) max_deliveries: u32,
     /// How long an ended task is remembered.
     pub(crate) result_ttl: Duration,
-    /// How long a task may wait, and its photographs live, at most.
+    /// How long a task may wait for a worker, and its photographs live, at most.
     pub(crate) payload_ttl: Duration,
     /// The key that photographs are encrypted with at rest; made at the first start.
     pub(crate) encryption_key_file: PathBuf,
@@ -73,7 +73,7 @@ pub(crate) struct Worker {
     pub(crate) concurrency: usize,
     /// How long one try of a task may take.
     pub(crate) task_timeout: Duration,
-    /// How often a task is tried again after the host or a component failed.
+    /// How often a task is tried again after the host or a component failed; less than `queue.max_deliveries`.
     pub(crate) retries: u32,
 }
 

@@ -206,9 +206,14 @@ fn a_file_that_was_asked_for_must_exist() {
 
 #[test]
 fn values_that_contradict_each_other_are_refused() {
-    let complaint = House::new(&[], &[("VISAVIS_WORKER__TASK_TIMEOUT", "20m")]).complaint();
-    let line = "'worker.task_timeout' (1200s, VISAVIS_WORKER__TASK_TIMEOUT) must be less than 'queue.payload_ttl' (900s, default)";
-    assert!(complaint.contains(line), "{complaint}");
+    let variables = [("VISAVIS_WORKER__TASK_TIMEOUT", "20m"), ("VISAVIS_QUEUE__MAX_DELIVERIES", "3")];
+    let complaint = House::new(&[], &variables).complaint();
+    for line in [
+        "'worker.task_timeout' (20m, VISAVIS_WORKER__TASK_TIMEOUT) must be less than 'queue.payload_ttl' (15m, default)",
+        "'worker.retries' (3, default) must be less than 'queue.max_deliveries' (3, VISAVIS_QUEUE__MAX_DELIVERIES)",
+    ] {
+        assert!(complaint.contains(line), "{line}\nis missing in\n{complaint}");
+    }
 }
 
 #[test]

@@ -218,10 +218,8 @@ impl Queue for Embedded {
         let key = Arc::clone(&self.key);
         let (idempotency, sealed) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
-            let idempotency = idempotency_key.map(|text| Idempotency {
-                key: key.hash_idempotency_key(&text),
-                payload: key.digest(&bytes),
-            });
+            let idempotency = idempotency_key
+                .map(|text| Idempotency { key: key.hash_idempotency_key(&text), payload: key.digest(&bytes) });
             key.seal(id, &mut bytes);
             (idempotency, bytes)
         })

@@ -171,9 +171,7 @@ impl Key {
         }
         let nonce = *sealed.last_chunk::<NONCE>().ok_or(SealError::Unknown)?;
         sealed.truncate(sealed.len() - NONCE);
-        self.cipher
-            .decrypt_in_place(&XNonce::from(nonce), &associated(id), sealed)
-            .map_err(|_| SealError::Broken)
+        self.cipher.decrypt_in_place(&XNonce::from(nonce), &associated(id), sealed).map_err(|_| SealError::Broken)
     }
 
     /// What stands for a client's idempotency key in the storage.

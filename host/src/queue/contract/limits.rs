@@ -149,8 +149,11 @@ pub(crate) async fn an_idempotency_key_yields_the_first_task<R: Rig>() {
     assert_eq!(submit_with(queue, "two", 1).await.unwrap(), other);
 
     // Many at once are still one task.
-    let (a, b, c) =
-        tokio::join!(submit_with(queue, "at once", 3), submit_with(queue, "at once", 3), submit_with(queue, "at once", 4));
+    let (a, b, c) = tokio::join!(
+        submit_with(queue, "at once", 3),
+        submit_with(queue, "at once", 3),
+        submit_with(queue, "at once", 4)
+    );
     let mut ids: Vec<_> = [a, b, c].into_iter().filter_map(Result::ok).collect();
     ids.dedup();
     assert_eq!(ids.len(), 1);

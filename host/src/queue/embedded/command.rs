@@ -17,15 +17,43 @@ pub(super) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 
 /// What callers ask of the writer.
 pub(super) enum Command {
-    Submit { id: TaskId, idempotency: Option<Idempotency>, sealed: Vec<u8>, answer: Answer<TaskId, SubmitError> },
-    Claim { deadline: Stamp, answer: Answer<Option<Grant>, Unavailable> },
-    Extend { lease: Lease, answer: Answer<(), LeaseError> },
-    Settle { lease: Lease, outcome: Outcome, answer: Answer<(), LeaseError> },
-    Retry { lease: Lease, delay: Duration, error: TaskError, answer: Answer<(), LeaseError> },
+    Submit {
+        id: TaskId,
+        idempotency: Option<Idempotency>,
+        sealed: Vec<u8>,
+        answer: Answer<TaskId, SubmitError>,
+    },
+    Claim {
+        deadline: Stamp,
+        answer: Answer<Option<Grant>, Unavailable>,
+    },
+    Extend {
+        lease: Lease,
+        answer: Answer<(), LeaseError>,
+    },
+    Settle {
+        lease: Lease,
+        outcome: Outcome,
+        answer: Answer<(), LeaseError>,
+    },
+    Retry {
+        lease: Lease,
+        delay: Duration,
+        error: TaskError,
+        answer: Answer<(), LeaseError>,
+    },
     /// Without an answer: from a [`Grant`] that nobody took.
-    Release { lease: Lease, answer: Option<Answer<(), LeaseError>> },
-    Revoke { id: TaskId, answer: Answer<(), Refusal> },
-    Ping { answer: Answer<(), Unavailable> },
+    Release {
+        lease: Lease,
+        answer: Option<Answer<(), LeaseError>>,
+    },
+    Revoke {
+        id: TaskId,
+        answer: Answer<(), Refusal>,
+    },
+    Ping {
+        answer: Answer<(), Unavailable>,
+    },
     Close,
 }
 

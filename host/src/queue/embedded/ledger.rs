@@ -244,6 +244,17 @@ impl Ledger {
         }
     }
 
+    /// Removes all traces of a task, if there is one.
+    pub(super) fn forget(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.remove(&id) else { return };
+        self.timers.remove(&(task.timer, id));
+        tally(&mut self.stats, task.phase, -1);
+        if let Some(idempotency) = &task.idempotency {
+            self.keys.remove(&idempotency.key);
+        }
+        self.changes.insert(id, None);
+    }
+
     /// When [`Ledger::expire`] has something to do next.
     pub(super) fn next_timer(&self) -> Option<Stamp> {
         self.timers.first().map(|&(at, _)| at)
@@ -365,16 +376,6 @@ impl Ledger {
         self.timers.remove(&(task.timer, id));
         task.timer = at;
         self.timers.insert((at, id));
-    }
-
-    fn forget(&mut self, id: TaskId) {
-        let Some(task) = self.tasks.remove(&id) else { return };
-        self.timers.remove(&(task.timer, id));
-        tally(&mut self.stats, task.phase, -1);
-        if let Some(idempotency) = &task.idempotency {
-            self.keys.remove(&idempotency.key);
-        }
-        self.changes.insert(id, None);
     }
 }
 

@@ -305,3 +305,27 @@ fn words(error: &redb::Error) -> String {
         other => other.to_string(),
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    //! Damage that cannot be done from outside of this file.
+
+    use super::*;
+
+    pub(in super::super) fn set_format(database: &Database, format: &[u8]) {
+        let transaction = begin(database).unwrap();
+        transaction.open_table(META).unwrap().insert(FORMAT, format).unwrap();
+        transaction.commit().unwrap();
+    }
+
+    pub(in super::super) fn swap_payloads(database: &Database, a: TaskId, b: TaskId) {
+        let transaction = begin(database).unwrap();
+        {
+            let mut payloads = transaction.open_table(PAYLOADS).unwrap();
+            let [first, second] = [a, b].map(|id| payloads.remove(&id.0).unwrap().unwrap().value().to_vec());
+            payloads.insert(&a.0, second.as_slice()).unwrap();
+            payloads.insert(&b.0, first.as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+    }
+}

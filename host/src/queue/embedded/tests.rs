@@ -1,0 +1,391 @@
+//! The embedded queue against the contract, and what only a file can do: be locked, damaged, full, sealed by another key.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+use tempfile::TempDir;
+
+use super::clock::Stamp;
+use super::*;
+use crate::queue::contract::{self, LIMITS, Rig, claim, contract, counts, failure, payload, state, submit, success};
+
+contract!(File);
+
+/// Moves when told to.
+#[derive(Debug, Default)]
+struct Hand(AtomicU64);
+
+impl Clock for Hand {
+    fn now(&self) -> Stamp {
+        Stamp(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// A queue in a folder of its own.
+struct File {
+    folder: TempDir,
+    options: Options,
+    clock: Arc<Hand>,
+    queue: Embedded,
+}
+
+fn options(folder: &Path, limits: contract::Limits) -> Options {
+    let contract::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
+    let (path, key_file) = (folder.join("data/queue.redb"), folder.join("keys/queue.key"));
+    Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file }
+}
+
+fn open(options: &Options, clock: &Arc<Hand>, opener: Opener) -> Result<Embedded, OpenError> {
+    Embedded::open_with(options.clone(), Arc::clone(clock) as Arc<dyn Clock>, opener)
+}
+
+#[async_trait]
+impl Rig for File {
+    async fn new(limits: contract::Limits) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = options(folder.path(), limits);
+        // Some time well after the epoch, so that stamps can lie in the past.
+        let clock = Arc::new(Hand(AtomicU64::new(1_800_000_000_000)));
+        let queue = open(&options, &clock, Box::new(store::open_file)).unwrap();
+        Self { folder, options, clock, queue }
+    }
+
+    fn queue(&self) -> &dyn Queue {
+        &self.queue
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.0.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+        // Any command wakes the writer, and it looks at the clock then.
+        self.queue.ping().await.unwrap();
+    }
+
+    /// What a dead process leaves behind is the file as it is between two commits: never closed.
+    async fn crash(mut self) -> Self {
+        let copy = self.options.path.with_extension("copy");
+        fs::copy(&self.options.path, &copy).unwrap();
+        self.queue.close().await;
+        fs::rename(&copy, &self.options.path).unwrap();
+        self.queue = open(&self.options, &self.clock, Box::new(store::open_file)).unwrap();
+        self
+    }
+}
+
+fn why(result: Result<Embedded, OpenError>) -> String {
+    result.err().expect("it must not open").to_string()
+}
+
+#[tokio::test]
+async fn the_file_and_its_folder_are_private() {
+    let rig = File::new(LIMITS).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&rig.options.path), 0o600);
+    assert_eq!(mode(rig.options.path.parent().unwrap()), 0o700);
+}
+
+#[tokio::test]
+async fn neither_photographs_nor_idempotency_keys_lie_readable_in_the_file() {
+    let rig = File::new(LIMITS).await;
+    let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
+    let payload = Payload { photographs, wishes: Default::default() };
+    rig.queue.submit(Submission { payload, idempotency_key: Some("passport 123456".to_owned()) }).await.unwrap();
+    let bytes = fs::read(&rig.options.path).unwrap();
+    for secret in ["a face, in full", "another face", "passport"] {
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_queue_on_the_same_file_is_refused() {
+    let rig = File::new(LIMITS).await;
+    let error = why(open(&rig.options, &rig.clock, Box::new(store::open_file)));
+    assert!(error.contains("another visavis runs on this file"), "{error}");
+    assert!(error.contains(&rig.options.path.display().to_string()), "{error}");
+    submit(rig.queue(), 1).await;
+}
+
+#[tokio::test]
+async fn a_closed_queue_opens_again_and_refuses_until_then() {
+    let rig = File::new(LIMITS).await;
+    let id = submit(rig.queue(), 1).await;
+    let held = claim(rig.queue()).await;
+    let (waited, ()) = tokio::join!(rig.queue.claim(Duration::from_secs(600)), rig.queue.close());
+    assert!(waited.unwrap().is_none(), "who waits is sent away");
+    rig.queue.close().await;
+    assert!(rig.queue.ping().await.is_err());
+    assert!(rig.queue.extend(held.lease).await.is_err());
+    let again = open(&rig.options, &rig.clock, Box::new(store::open_file)).unwrap();
+    assert_eq!(claim(&again).await.lease, Lease { id, delivery: 2 });
+}
+
+#[tokio::test]
+async fn a_dropped_queue_frees_its_file() {
+    let File { queue, options, clock, folder } = File::new(LIMITS).await;
+    let id = submit(&queue, 1).await;
+    drop(queue);
+    let again = loop {
+        match open(&options, &clock, Box::new(store::open_file)) {
+            Err(OpenError::Locked { .. }) => tokio::time::sleep(Duration::from_millis(1)).await,
+            other => break other.unwrap(),
+        }
+    };
+    assert_eq!(state(&again, id).await, State::Pending);
+    drop(folder);
+}
+
+#[tokio::test]
+async fn damaged_and_foreign_files_are_refused_with_the_mend() {
+    let rig = File::new(LIMITS).await;
+    for seed in 0..20 {
+        submit(rig.queue(), seed).await;
+    }
+    rig.queue.close().await;
+    let whole = fs::read(&rig.options.path).unwrap();
+    let try_with = |bytes: &[u8]| {
+        fs::write(&rig.options.path, bytes).unwrap();
+        open(&rig.options, &rig.clock, Box::new(store::open_file))
+    };
+    let mut zeroed = whole.clone();
+    zeroed[whole.len() / 8..].fill(0);
+    for bytes in
+        [b"this is a text and no queue".to_vec(), vec![0x5A; 100_000], whole[..whole.len() / 2].to_vec(), zeroed]
+    {
+        let error = why(try_with(&bytes));
+        assert!(error.contains("move the file away"), "{error}");
+        assert!(error.contains(&rig.options.path.display().to_string()), "{error}");
+    }
+    // A page anywhere: the damage is noticed, or it hit nothing of use and all tasks are there.
+    for page in 0..whole.len() / 4096 {
+        let mut bytes = whole.clone();
+        bytes[page * 4096..][..512].fill(0xEE);
+        match try_with(&bytes) {
+            Err(OpenError::Corrupt { .. }) => {}
+            Err(other) => panic!("page {page}: {other}"),
+            Ok(queue) => {
+                assert_eq!(counts(&queue).await, [20, 0, 0, 0], "page {page}");
+                queue.close().await;
+            }
+        }
+    }
+    let queue = try_with(&whole).unwrap();
+    assert_eq!(counts(&queue).await, [20, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn a_file_of_a_later_version_is_refused() {
+    let rig = File::new(LIMITS).await;
+    rig.queue.close().await;
+    let database = store::open_file(&rig.options.path).unwrap();
+    store::tests::set_format(&database, b"99");
+    drop(database);
+    let error = why(open(&rig.options, &rig.clock, Box::new(store::open_file)));
+    assert!(error.contains("its format is 99"), "{error}");
+}
+
+#[tokio::test]
+async fn a_path_that_cannot_be_made_is_refused_in_the_systems_words() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
+    let error = why(Embedded::open(options(folder.path(), LIMITS)));
+    assert!(error.contains("os error") && error.contains("queue.url"), "{error}");
+}
+
+#[tokio::test]
+async fn tasks_sealed_with_another_key_fail_and_block_nobody() {
+    let rig = File::new(LIMITS).await;
+    let [first, second] = [submit(rig.queue(), 1).await, submit(rig.queue(), 2).await];
+    rig.queue.close().await;
+    fs::remove_file(&rig.options.key_file).unwrap();
+    let queue = open(&rig.options, &rig.clock, Box::new(store::open_file)).unwrap();
+    let third = submit(&queue, 3).await;
+    let claim = claim(&queue).await;
+    assert_eq!((claim.lease.id, claim.payload), (third, payload(3)));
+    for id in [first, second] {
+        assert_eq!(failure(&queue, id).await.code, ErrorCode::ProcessingFailed);
+    }
+    assert_eq!(counts(&queue).await, [0, 1, 2, 0]);
+}
+
+#[tokio::test]
+async fn a_payload_that_was_tampered_with_fails_and_blocks_nobody() {
+    let rig = File::new(LIMITS).await;
+    let [first, second] = [submit(rig.queue(), 1).await, submit(rig.queue(), 2).await];
+    rig.queue.close().await;
+    let database = store::open_file(&rig.options.path).unwrap();
+    store::tests::swap_payloads(&database, first, second);
+    drop(database);
+    let queue = open(&rig.options, &rig.clock, Box::new(store::open_file)).unwrap();
+    assert!(queue.claim(Duration::ZERO).await.unwrap().is_none());
+    for id in [first, second] {
+        assert_eq!(failure(&queue, id).await.code, ErrorCode::ProcessingFailed);
+    }
+}
+
+#[tokio::test]
+async fn the_payload_goes_with_the_end_of_its_task() {
+    let rig = File::new(LIMITS).await;
+    let queue = rig.queue();
+    let [settled, revoked, overdue, waiting] =
+        [submit(queue, 1).await, submit(queue, 2).await, submit(queue, 3).await, submit(queue, 4).await];
+    let lease = claim(queue).await.lease;
+    queue.settle(lease, success(1)).await.unwrap();
+    queue.revoke(revoked).await.unwrap();
+    let held = [claim(queue).await.lease, claim(queue).await.lease].map(|lease| lease.id);
+    assert_eq!(held, [overdue, waiting]);
+    let there = |id| rig.queue.store.payload(id).unwrap().is_some();
+    assert_eq!([settled, revoked, overdue, waiting].map(there), [false, false, true, true]);
+    rig.pass(LIMITS.payload_ttl).await;
+    assert!(!there(overdue) && !there(waiting), "their leases ran out, and then their time");
+}
+
+/// A disk that can be made to fail.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Refuses to write.
+    full: AtomicBool,
+    /// Writes, and then says that it could not be made durable.
+    unsynced: AtomicBool,
+}
+
+impl Disk {
+    fn opener(faults: &Arc<Faults>) -> Opener {
+        let faults = Arc::clone(faults);
+        Box::new(move |path| {
+            let file = FileBackend::new(store::open_or_create(path)?)?;
+            store::builder().create_with_backend(Disk { file, faults: Arc::clone(&faults) })
+        })
+    }
+
+    fn check(fault: &AtomicBool, errno: i32) -> Result<(), io::Error> {
+        if fault.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        Disk::check(&self.faults.unsynced, libc::EIO)?;
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(
+        &self,
+        start: std::ops::Bound<u64>,
+        end: std::ops::Bound<u64>,
+    ) -> Result<bool, redb::BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: std::ops::Bound<u64>, end: std::ops::Bound<u64>) -> Result<(), redb::BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let (options, clock) = (options(folder.path(), LIMITS), Arc::<Hand>::default());
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let before = submit(&queue, 1).await;
+    let running = claim(&queue).await;
+    let waiting = submit(&queue, 2).await;
+
+    faults.full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = queue.submit(Submission { payload: payload(3), idempotency_key: None }).await;
+        match refused {
+            Err(SubmitError::Unavailable(e)) => {
+                assert!(e.to_string().contains("No space left on device"), "{e}");
+                assert!(e.to_string().contains(&options.path.display().to_string()), "{e}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(queue.ping().await.is_err());
+        assert!(matches!(queue.settle(running.lease, success(1)).await, Err(LeaseError::Unavailable(_))));
+        // What readers see is what was there before.
+        assert_eq!(state(&queue, before).await, State::Started);
+        assert_eq!(state(&queue, waiting).await, State::Pending);
+        assert_eq!(counts(&queue).await, [1, 1, 0, 0]);
+        clock.0.fetch_add(1000, Ordering::SeqCst);
+    }
+
+    faults.full.store(false, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    queue.extend(running.lease).await.unwrap();
+    queue.settle(running.lease, success(1)).await.unwrap();
+    let after = submit(&queue, 3).await;
+    assert_eq!(claim(&queue).await.lease.id, waiting);
+    assert_eq!(claim(&queue).await.lease.id, after);
+    queue.close().await;
+    let again = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    assert_eq!(state(&again, before).await, State::Success);
+    assert_eq!(counts(&again).await, [2, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = contract::Limits { max_length: 1000, payload_ttl: Duration::from_secs(60), ..LIMITS };
+    let options = options(folder.path(), limits);
+    let clock = Arc::<Hand>::default();
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let mut accepted = Vec::new();
+    let mut refused = 0;
+    for turn in 0..60u8 {
+        faults.full.store(turn % 5 == 3, Ordering::SeqCst);
+        faults.unsynced.store(turn % 7 == 2, Ordering::SeqCst);
+        clock.0.fetch_add(20, Ordering::SeqCst);
+        match queue.submit(Submission { payload: payload(turn), idempotency_key: None }).await {
+            Ok(id) => accepted.push((id, turn)),
+            Err(SubmitError::Unavailable(_)) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        if turn % 10 == 0 {
+            clock.0.fetch_add(500, Ordering::SeqCst);
+        }
+    }
+    assert!(accepted.len() > 5 && refused > 5, "{} and {refused}", accepted.len());
+    faults.full.store(false, Ordering::SeqCst);
+    faults.unsynced.store(false, Ordering::SeqCst);
+    clock.0.fetch_add(500, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    for (id, seed) in accepted {
+        let claim = claim(&queue).await;
+        assert_eq!((claim.lease.id, claim.payload), (id, payload(seed)));
+    }
+    assert!(queue.claim(Duration::ZERO).await.unwrap().is_none(), "what was refused is not done after all");
+}

@@ -37,6 +37,8 @@ pub(super) struct Writer {
     waiters: VecDeque<Waiter>,
     /// Payloads of this round.
     payloads: HashMap<TaskId, Vec<u8>>,
+    /// Tasks that were refused because a write failed. They may be on the disk all the same.
+    disowned: Vec<TaskId>,
     /// This round must touch the disk even when nothing changed.
     probe: bool,
     /// There since a write failed, until one succeeds.
@@ -80,6 +82,7 @@ impl Writer {
             drain: Drain::new(now),
             waiters: VecDeque::new(),
             payloads: HashMap::new(),
+            disowned: Vec::new(),
             probe: false,
             trouble: None,
             back,
@@ -258,7 +261,11 @@ impl Writer {
             }
             return Ok(());
         }
-        self.store.commit(&Round { ledger: &self.ledger, changes: &changes, payloads: &payloads })?;
+        let written = self.store.commit(&Round { ledger: &self.ledger, changes: &changes, payloads: &payloads });
+        if let Err(words) = written {
+            self.disowned.extend(payloads.into_keys());
+            return Err(words);
+        }
         self.trouble = None;
         let standings = changes.keys().map(|id| (*id, self.ledger.task(*id).map(Task::standing)));
         self.board.publish(standings, self.figures(now));
@@ -289,6 +296,7 @@ impl Writer {
             Ok(tasks) => {
                 trouble.stale = false;
                 self.ledger = Ledger::restore(self.limits, tasks, now, Interruption::Storage);
+                self.disowned.drain(..).for_each(|id| self.ledger.forget(id));
                 self.board.replace(&self.ledger.standings(), self.figures(now));
             }
             Err(words) => {

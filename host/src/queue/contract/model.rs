@@ -1,0 +1,334 @@
+//! Random histories, compared with a model step by step.
+//!
+//! The model is as simple as can be: a list of all tasks ever accepted, searched from end to end. After every step each
+//! task's view and the counts must be the model's. So no task is lost, none has two outcomes, and none that was revoked
+//! gets a result. Needs a rig whose time passes in [`Rig::pass`] alone.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+
+use super::{Limits, Rig, error, payload, success};
+use crate::queue::{Lease, LeaseError, RevokeError, Submission, SubmitError};
+use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
+
+const LIMITS: Limits = Limits {
+    max_length: 5,
+    lease: Duration::from_millis(100),
+    max_deliveries: 3,
+    result_ttl: Duration::from_millis(700),
+    payload_ttl: Duration::from_millis(900),
+};
+
+/// What happens next. Leases and tasks are meant by how many came after them, so that most steps hit something alive.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit { seed: u8, key: Option<u8> },
+    Claim,
+    Extend { back: usize },
+    Settle { back: usize, fine: bool },
+    Retry { back: usize, delay: u64 },
+    Release { back: usize },
+    Revoke { back: usize },
+    Pass { time: u64 },
+    Crash,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let back = || prop_oneof![3 => 0usize..2, 1 => 0usize..9];
+    prop_oneof![
+        6 => (0u8..3, proptest::option::weighted(0.3, 0u8..3)).prop_map(|(seed, key)| Step::Submit { seed, key }),
+        8 => Just(Step::Claim),
+        2 => back().prop_map(|back| Step::Extend { back }),
+        4 => (back(), any::<bool>()).prop_map(|(back, fine)| Step::Settle { back, fine }),
+        3 => (back(), 0u64..250).prop_map(|(back, delay)| Step::Retry { back, delay }),
+        2 => back().prop_map(|back| Step::Release { back }),
+        2 => back().prop_map(|back| Step::Revoke { back }),
+        4 => prop_oneof![3 => 1u64..130, 1 => 1u64..1000].prop_map(|time| Step::Pass { time }),
+        1 => Just(Step::Crash),
+    ]
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Phase {
+    Waiting { due: u64 },
+    Running { until: u64 },
+    Ended { state: State, at: u64, dead: bool },
+    Forgotten,
+}
+
+#[derive(Debug)]
+struct Task {
+    id: TaskId,
+    seed: u8,
+    key: Option<u8>,
+    submitted: u64,
+    phase: Phase,
+    delivery: u32,
+    tries: u32,
+    retries: u32,
+    /// As settled; what the queue itself ends a task with is told by its code.
+    outcome: Option<Result<Outcome, ErrorCode>>,
+}
+
+#[derive(Default)]
+struct Model {
+    now: u64,
+    /// In the order of submission.
+    tasks: Vec<Task>,
+    leases: Vec<Lease>,
+}
+
+fn millis(duration: Duration) -> u64 {
+    duration.as_millis() as u64
+}
+
+impl Model {
+    fn counts(&self) -> [u64; 4] {
+        let count = |test: fn(Phase) -> bool| self.tasks.iter().filter(|task| test(task.phase)).count() as u64;
+        [
+            count(|phase| matches!(phase, Phase::Waiting { .. })),
+            count(|phase| matches!(phase, Phase::Running { .. })),
+            count(|phase| matches!(phase, Phase::Ended { .. })),
+            count(|phase| matches!(phase, Phase::Ended { dead: true, .. })),
+        ]
+    }
+
+    fn lease(&self, back: usize) -> Lease {
+        let none = Lease { id: TaskId([0; 16]), delivery: 1 };
+        self.leases.iter().rev().nth(back).copied().unwrap_or(none)
+    }
+
+    fn holder(&mut self, lease: Lease) -> Option<&mut Task> {
+        self.tasks.iter_mut().find(|task| {
+            task.id == lease.id && task.delivery == lease.delivery && matches!(task.phase, Phase::Running { .. })
+        })
+    }
+
+    fn due(&mut self) -> Option<&mut Task> {
+        let now = self.now;
+        self.tasks.iter_mut().find(|task| matches!(task.phase, Phase::Waiting { due } if due <= now))
+    }
+
+    /// What time does by itself, again and again until there is no more of it.
+    fn elapse(&mut self) {
+        let now = self.now;
+        for task in &mut self.tasks {
+            loop {
+                match task.phase {
+                    Phase::Running { until } if until <= now => task.give_back(now, 0),
+                    Phase::Waiting { .. } if task.submitted + millis(LIMITS.payload_ttl) <= now => {
+                        task.end(State::Failure, now, false, Err(ErrorCode::Timeout));
+                    }
+                    Phase::Ended { at, .. } if at + millis(LIMITS.result_ttl) <= now => task.phase = Phase::Forgotten,
+                    _ => break,
+                }
+            }
+        }
+    }
+}
+
+impl Task {
+    fn end(&mut self, state: State, at: u64, dead: bool, outcome: Result<Outcome, ErrorCode>) {
+        assert_eq!(self.outcome, None, "the model itself gives one outcome only");
+        self.phase = Phase::Ended { state, at, dead };
+        self.outcome = Some(outcome);
+    }
+
+    fn give_back(&mut self, now: u64, delay: u64) {
+        if self.tries >= LIMITS.max_deliveries {
+            self.end(State::Failure, now, true, Err(ErrorCode::ProcessingFailed));
+        } else {
+            self.phase = Phase::Waiting { due: now + delay };
+        }
+    }
+}
+
+/// The queue and the model, side by side.
+struct Pair<R> {
+    rig: R,
+    model: Model,
+}
+
+impl<R: Rig> Pair<R> {
+    async fn take(mut self, step: Step) -> Self {
+        match step {
+            Step::Submit { seed, key } => self.submit(seed, key).await,
+            Step::Claim => self.claim().await,
+            Step::Extend { back } => {
+                let lease = self.model.lease(back);
+                let until = self.model.now + millis(LIMITS.lease);
+                let held = self.model.holder(lease).map(|task| task.phase = Phase::Running { until });
+                agree(held, self.rig.queue().extend(lease).await);
+            }
+            Step::Settle { back, fine } => {
+                let (lease, now) = (self.model.lease(back), self.model.now);
+                let held = self.model.holder(lease);
+                let seed = held.as_ref().map_or(0, |task| task.seed);
+                let (state, outcome) = if fine {
+                    (State::Success, success(seed))
+                } else {
+                    (State::Failure, Outcome::Failure(error("no face")))
+                };
+                let held = held.map(|task| task.end(state, now, false, Ok(outcome.clone())));
+                agree(held, self.rig.queue().settle(lease, outcome).await);
+            }
+            Step::Retry { back, delay } => {
+                let (lease, now) = (self.model.lease(back), self.model.now);
+                let held = self.model.holder(lease).map(|task| {
+                    task.retries += 1;
+                    task.give_back(now, delay);
+                });
+                agree(held, self.rig.queue().retry(lease, Duration::from_millis(delay), error("flaky")).await);
+            }
+            Step::Release { back } => {
+                let (lease, now) = (self.model.lease(back), self.model.now);
+                let held = self.model.holder(lease).map(|task| {
+                    task.tries -= 1;
+                    task.give_back(now, 0);
+                });
+                agree(held, self.rig.queue().release(lease).await);
+            }
+            Step::Revoke { back } => self.revoke(back).await,
+            Step::Pass { time } => {
+                self.model.now += time;
+                self.rig.pass(Duration::from_millis(time)).await;
+            }
+            Step::Crash => {
+                let now = self.model.now;
+                let running = |task: &&mut Task| matches!(task.phase, Phase::Running { .. });
+                self.model.tasks.iter_mut().filter(running).for_each(|task| task.give_back(now, 0));
+                self.rig = self.rig.crash().await;
+            }
+        }
+        self.model.elapse();
+        self.compare().await;
+        self
+    }
+
+    async fn submit(&mut self, seed: u8, key: Option<u8>) {
+        let idempotency_key = key.map(|key| format!("key {key}"));
+        let result = self.rig.queue().submit(Submission { payload: payload(seed), idempotency_key }).await;
+        let known =
+            self.model.tasks.iter().find(|it| it.key.is_some() && it.key == key && it.phase != Phase::Forgotten);
+        match known {
+            Some(known) if known.seed == seed => assert_eq!(result.unwrap(), known.id),
+            Some(_) => assert!(matches!(result, Err(SubmitError::Conflict)), "{result:?}"),
+            None if self.model.counts()[0] >= LIMITS.max_length => {
+                assert!(matches!(result, Err(SubmitError::Full { .. })), "{result:?}");
+            }
+            None => {
+                let (id, now) = (result.unwrap(), self.model.now);
+                assert!(self.model.tasks.iter().all(|task| task.id != id), "ids are fresh");
+                let phase = Phase::Waiting { due: now };
+                let [delivery, tries, retries] = [0; 3];
+                self.model.tasks.push(Task {
+                    id,
+                    seed,
+                    key,
+                    submitted: now,
+                    phase,
+                    delivery,
+                    tries,
+                    retries,
+                    outcome: None,
+                });
+            }
+        }
+    }
+
+    async fn claim(&mut self) {
+        let claim = self.rig.queue().claim(Duration::ZERO).await.unwrap();
+        let now = self.model.now;
+        let Some(task) = self.model.due() else {
+            assert!(claim.is_none(), "nothing is due, and yet: {claim:?}");
+            return;
+        };
+        let claim = claim.expect("a task is due");
+        task.phase = Phase::Running { until: now + millis(LIMITS.lease) };
+        task.delivery += 1;
+        task.tries += 1;
+        assert_eq!(claim.lease, Lease { id: task.id, delivery: task.delivery });
+        assert_eq!((claim.retries, millis(claim.age)), (task.retries, now - task.submitted));
+        assert_eq!(claim.payload, payload(task.seed));
+        self.model.leases.push(claim.lease);
+    }
+
+    async fn revoke(&mut self, back: usize) {
+        let now = self.model.now;
+        let Some(task) = self.model.tasks.iter_mut().rev().nth(back) else { return };
+        let result = self.rig.queue().revoke(task.id).await;
+        match task.phase {
+            Phase::Waiting { .. } | Phase::Running { .. } => {
+                assert_eq!(result.unwrap().state, State::Revoked);
+                task.end(State::Revoked, now, false, Err(ErrorCode::Revoked));
+            }
+            Phase::Ended { state, .. } => {
+                assert!(matches!(result, Err(RevokeError::Ended(view)) if view.state == state));
+            }
+            Phase::Forgotten => assert!(matches!(result, Err(RevokeError::Unknown)), "{result:?}"),
+        }
+    }
+
+    async fn compare(&self) {
+        let queue = self.rig.queue();
+        assert_eq!(super::counts(queue).await, self.model.counts());
+        for task in &self.model.tasks {
+            let state = match task.phase {
+                Phase::Forgotten => None,
+                Phase::Ended { state, .. } => Some(state),
+                Phase::Running { .. } => Some(State::Started),
+                Phase::Waiting { .. } => Some(if task.tries == 0 { State::Pending } else { State::Retry }),
+            };
+            let view = queue.status(task.id, Duration::ZERO).await.unwrap();
+            assert_eq!(view.as_ref().map(|view| view.state), state, "{task:?}");
+            match (view.and_then(|view| view.outcome), &task.outcome) {
+                (None, None) => {}
+                (None, Some(_)) => assert_eq!(task.phase, Phase::Forgotten),
+                (Some(seen), Some(Ok(outcome))) => assert_eq!(seen, *outcome),
+                (Some(Outcome::Failure(TaskError { code, .. })), Some(Err(expected))) => assert_eq!(code, *expected),
+                (seen, expected) => panic!("{seen:?} instead of {expected:?}"),
+            }
+        }
+    }
+
+    /// Works until nothing is left to do: every task must come to its end, and be forgotten.
+    async fn finish(mut self) {
+        while self.model.counts()[..2] != [0, 0] {
+            while self.model.due().is_some() {
+                self = self.take(Step::Claim).await.take(Step::Settle { back: 0, fine: true }).await;
+            }
+            self = self.take(Step::Pass { time: 50 }).await;
+        }
+        self = self.take(Step::Pass { time: millis(LIMITS.result_ttl) }).await;
+        assert_eq!(super::counts(self.rig.queue()).await, [0; 4]);
+    }
+}
+
+fn agree(held: Option<()>, result: Result<(), LeaseError>) {
+    match result {
+        Ok(()) => assert!(held.is_some(), "accepted from somebody who does not hold the lease"),
+        Err(LeaseError::Lost) => assert!(held.is_none(), "refused from the holder"),
+        Err(e) => panic!("{e}"),
+    }
+}
+
+pub(crate) fn random_histories_follow_the_model<R: Rig>() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let config = Config { cases: 64, failure_persistence: None, ..Config::default() };
+    let histories = proptest::collection::vec(step(), 1..80);
+    let outcome = TestRunner::new(config).run(&histories, |steps| {
+        runtime.block_on(async {
+            let mut pair = Pair { rig: R::new(LIMITS).await, model: Model::default() };
+            for step in steps {
+                pair = pair.take(step).await;
+            }
+            pair.finish().await;
+        });
+        Ok(())
+    });
+    if let Err(failure) = outcome {
+        panic!("{failure}");
+    }
+}

@@ -17,6 +17,9 @@ use crate::config::{Problem, Surroundings};
 /// What every variable of this program begins with.
 const PREFIX: &str = "VISAVIS_";
 
+/// Variables of set-up and tests: the folder of downloads, the program under test. A shell may export them for all.
+const TOOLS: [&str; 2] = ["VISAVIS_CACHE", "VISAVIS_BIN"];
+
 /// Variables of the program that visavis replaces, and the keys they stand for.
 const SEED: [(&str, &str); 2] = [("REDIS_URL", "queue.url"), ("CELERY_TASK_TIMEOUT", "worker.task_timeout")];
 
@@ -160,6 +163,9 @@ pub(super) fn environment(surroundings: &Surroundings) -> Result<Vec<Entry>, Vec
 
 /// The key that a variable sets, when it is one of ours.
 fn key_of(variable: &str) -> Option<String> {
+    if TOOLS.contains(&variable) {
+        return None;
+    }
     Some(variable.strip_prefix(PREFIX)?.to_lowercase().replace("__", "."))
 }
 
@@ -203,7 +209,9 @@ mod tests {
         assert_eq!(variable.spell("components.scorer.path"), "VISAVIS_COMPONENTS__SCORER__PATH");
         assert_eq!(key_of("VISAVIS_COMPONENTS__SCORER__PATH").as_deref(), Some("components.scorer.path"));
         assert_eq!(key_of("VISAVIS_ASSETS").as_deref(), Some("assets"));
-        assert_eq!(key_of("HOME"), None);
+        for other in ["HOME", "VISAVIS", "VISAVIS_CACHE", "VISAVIS_BIN"] {
+            assert_eq!(key_of(other), None, "{other}");
+        }
     }
 
     #[test]

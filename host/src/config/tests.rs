@@ -260,3 +260,18 @@ fn the_example_file_names_every_key() {
     assert_eq!(missing, []);
     assert_eq!(house.load().unwrap().telemetry.format, Format::Auto);
 }
+
+#[test]
+fn the_readme_lists_every_key_with_its_default() {
+    let readme = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md"));
+    let house = House::new(&[("visavis.toml", EXAMPLE)], &[]);
+    for Setting { key, value, source } in house.load().unwrap().describe() {
+        let key = ["gateway", "analyzer", "scorer", "annotator"]
+            .iter()
+            .fold(key, |key, name| key.replace(&format!("components.{name}."), "components.NAME."));
+        let row = readme.lines().find(|line| line.starts_with(&format!("| `{key}` |")));
+        let row = row.unwrap_or_else(|| panic!("README.md does not list {key}"));
+        // What the example file does not set depends on the machine.
+        assert!(source == Source::Default || row.contains(&format!("`{value}`")), "{value} is missing in {row}");
+    }
+}

@@ -89,7 +89,9 @@ pub(crate) enum NnError {
         asked: PathBuf,
     },
     /// A graph cannot be loaded or cannot be served.
-    #[error("the graph '{name}' cannot be served: {reason}; run `cargo xtask setup`, or mend the entry in the model manifest")]
+    #[error(
+        "the graph '{name}' cannot be served: {reason}; run `cargo xtask setup`, or mend the entry in the model manifest"
+    )]
     Graph {
         /// The graph's name.
         name: String,
@@ -119,11 +121,9 @@ impl Nn {
     ///
     /// [`NnError`], when a setting, the library or a graph is at fault; nothing is served in part.
     pub(crate) fn start(config: &Config, graphs: impl IntoIterator<Item = GraphSource>) -> Result<Self, NnError> {
-        for (setting, value) in [
-            ("nn.sessions", config.sessions),
-            ("nn.threads", config.threads),
-            ("nn.max_elements", config.max_elements),
-        ] {
+        for (setting, value) in
+            [("nn.sessions", config.sessions), ("nn.threads", config.threads), ("nn.max_elements", config.max_elements)]
+        {
             if value == 0 {
                 return Err(NnError::Setting(setting));
             }
@@ -138,6 +138,7 @@ impl Nn {
             tracing::debug!(graph = network.name(), sessions = config.sessions, "graph loaded");
             networks.push(Arc::new(network));
         }
+        give_back_freed_memory();
         let watchdog = Arc::new(Watchdog::start()?);
         Ok(Self { version: runtime.version().into(), networks: networks.into(), watchdog })
     }
@@ -157,5 +158,14 @@ impl Nn {
     /// The version of ONNX Runtime, as `1.31.1`.
     pub(crate) fn version(&self) -> &str {
         &self.version
+    }
+}
+
+/// Loading leaves as much freed memory behind as the models are large, which the C library would keep for later.
+fn give_back_freed_memory() {
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    // SAFETY: the call takes the allocator's own locks and touches no live allocation.
+    unsafe {
+        libc::malloc_trim(0);
     }
 }

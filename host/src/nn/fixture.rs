@@ -1,10 +1,14 @@
 //! Small graphs for tests, written byte by byte.
 //!
-//! Owns as much of ONNX's protobuf as a graph of a few nodes needs, and where tests find the library. Must never be part of
-//! the host that ships.
+//! Owns as much of ONNX's protobuf as a graph of a few nodes needs, and where tests find the library and the real models. Must
+//! never be part of the host that ships.
 
 use std::path::PathBuf;
 
+use wasmtime_wasi_nn::backend::NamedTensor;
+use wasmtime_wasi_nn::wit::{Tensor, TensorType};
+
+use super::tensor::{Plain, bytes_of};
 use super::{Config, GraphSource, Nn};
 
 /// ONNX's numbers for the element types.
@@ -45,8 +49,24 @@ pub(crate) fn start_with(config: &Config, name: &str, model: Vec<u8>) -> Nn {
     }
 }
 
+/// A tensor for an input.
+pub(crate) fn named<T: Plain>(name: &str, ty: TensorType, dimensions: &[u32], elements: &[T]) -> NamedTensor {
+    let tensor = Tensor::new(dimensions.to_vec(), ty, bytes_of(elements).to_vec());
+    NamedTensor { name: name.to_owned(), tensor }
+}
+
+/// A tensor of f32 for an input.
+pub(crate) fn floats(name: &str, dimensions: &[u32], elements: &[f32]) -> NamedTensor {
+    named(name, TensorType::Fp32, dimensions, elements)
+}
+
 /// A model whose inputs and outputs all have one type.
-pub(crate) fn model(ty: u64, inputs: &[(&str, &[Length])], nodes: &[Node<'_>], outputs: &[(&str, &[Length])]) -> Vec<u8> {
+pub(crate) fn model(
+    ty: u64,
+    inputs: &[(&str, &[Length])],
+    nodes: &[Node<'_>],
+    outputs: &[(&str, &[Length])],
+) -> Vec<u8> {
     let mut graph = Vec::new();
     for (operator, from, to) in nodes {
         let mut node = Vec::new();

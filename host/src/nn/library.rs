@@ -129,7 +129,8 @@ mod tests {
     #[test]
     fn another_library_is_refused() {
         let maps = std::fs::read_to_string("/proc/self/maps").unwrap();
-        let libc = maps.lines().find_map(|line| line.find("/").map(|at| &line[at..]).filter(|path| path.contains("libc.so")));
+        let libc =
+            maps.lines().find_map(|line| line.find("/").map(|at| &line[at..]).filter(|path| path.contains("libc.so")));
         let error = refusal(Path::new(libc.expect("tests link the C library")));
         assert!(error.to_string().contains("OrtGetApiBase"), "{error}");
     }

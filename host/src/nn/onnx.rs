@@ -3,13 +3,13 @@
 //! Owns sessions, how they are set up, and one run of a graph with a guest's tensors. Must never know stores, or WebAssembly
 //! beyond wasi-nn's tensors.
 
-use std::iter;
 use std::sync::Arc;
 use std::time::Instant;
+use std::{iter, mem};
 
 use half::f16;
 use ort::ep::CPU;
-use ort::session::builder::{GraphOptimizationLevel, PrepackedWeights, SessionBuilder};
+use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
 use ort::session::{RunOptions, Session, SessionInputValue};
 use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElementType, TensorRef, ValueType};
 use wasmtime_wasi_nn::backend::NamedTensor;
@@ -21,8 +21,8 @@ use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
 use super::{Config, NnError};
 
-/// A run of more elements gives the memory of its intermediate results back to the system when it ends; a smaller one keeps
-/// it for the next. Enough for everything but a pyramid's lowest levels over a large picture.
+/// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the next.
+/// Enough for a picture of 1.4 megapixels in three colours.
 const KEPT_ELEMENTS: usize = 4 << 20;
 
 /// Why a computation has no result.
@@ -61,7 +61,13 @@ pub(crate) struct Network {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     max_elements: usize,
-    sessions: Pool<Session>,
+    sessions: Pool<Lane>,
+}
+
+/// One session, and whether the run before left it with more memory than it should keep.
+struct Lane {
+    session: Session,
+    swollen: bool,
 }
 
 impl Network {
@@ -73,15 +79,17 @@ impl Network {
     pub(crate) fn load(runtime: &Runtime, name: String, model: &[u8], config: &Config) -> Result<Self, NnError> {
         let open = || -> Result<_, String> {
             let mut builder = builder(runtime, config.threads).map_err(|error| error.to_string())?;
-            let session = iter::repeat_with(|| builder.commit_from_memory(model)).take(config.sessions);
-            let sessions = session.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+            let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(config.sessions);
+            let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
             let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
             let session = sessions.first().ok_or("it has no session")?;
-            Ok((ports(session.inputs())?, ports(session.outputs())?, sessions))
+            let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
+            let lanes = sessions.into_iter().map(|session| Lane { session, swollen: false }).collect();
+            Ok((inputs, outputs, lanes))
         };
         match open() {
-            Ok((inputs, outputs, sessions)) => {
-                Ok(Self { name, inputs, outputs, max_elements: config.max_elements, sessions: Pool::new(sessions) })
+            Ok((inputs, outputs, lanes)) => {
+                Ok(Self { name, inputs, outputs, max_elements: config.max_elements, sessions: Pool::new(lanes) })
             }
             Err(reason) => Err(NnError::Graph { name, reason }),
         }
@@ -120,15 +128,17 @@ impl Network {
         let values = inputs.iter().map(|input| Ok((input.name.as_str(), view(&input.tensor)?)));
         let values = values.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mut options = RunOptions::new().map_err(failed)?;
-        if elements > KEPT_ELEMENTS {
-            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
-        }
-        let options = Arc::new(options);
 
-        let mut session = self.sessions.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
+        let mut lane = self.sessions.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
         if deadline <= Instant::now() {
             return Err(timed_out("before it ran"));
         }
+        let large = elements > KEPT_ELEMENTS;
+        // What holds a large run's outputs cannot be given back when that run ends, only when the next one does.
+        if mem::replace(&mut lane.swollen, large) || large {
+            options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
+        }
+        let options = Arc::new(options);
         let watch = watchdog.watch(deadline, {
             let options = Arc::clone(&options);
             move || {
@@ -137,7 +147,7 @@ impl Network {
                 }
             }
         });
-        let outputs = session.run_with_options(values, &options);
+        let outputs = lane.session.run_with_options(values, &options);
         let stopped = watch.end();
         match outputs {
             Ok(outputs) => outputs
@@ -199,8 +209,7 @@ fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         // A memory pattern is kept for every shape seen, and guests choose shapes: it would grow for ever.
-        .with_memory_pattern(false)?
-        .with_prepacked_weights(&PrepackedWeights::new())?)
+        .with_memory_pattern(false)?)
 }
 
 fn port(outlet: &Outlet) -> Result<Port, String> {
@@ -266,4 +275,78 @@ fn copy(value: &DynValue) -> ort::Result<Tensor> {
     let dimensions = shape.iter().map(|length| u32::try_from(*length)).collect::<Result<_, _>>();
     let dimensions = dimensions.map_err(|_| ort::Error::new(format!("its output has the shape {shape}")))?;
     Ok(Tensor::new(dimensions, element.tensor_type(), bytes.to_vec()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::super::fixture::{self, floats};
+    use super::*;
+
+    fn network(file: &str) -> Network {
+        let path = fixture::assets().join("models").join(file);
+        let model =
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", path.display()));
+        let config = fixture::config();
+        Runtime::load(&config.library)
+            .and_then(|runtime| Network::load(&runtime, file.to_owned(), &model, &config))
+            .unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn compute(network: &Network, dimensions: &[u32], elements: &[f32]) -> Result<Vec<NamedTensor>, ComputeError> {
+        let watchdog = Watchdog::start().unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        network.compute(&[floats("input", dimensions, elements)], deadline, &watchdog)
+    }
+
+    fn elements(output: &NamedTensor) -> Vec<f32> {
+        tensor::copied(&output.tensor.data)
+    }
+
+    #[test]
+    fn the_embedding_graph_answers_unit_vectors_alike_for_each_of_a_batch() {
+        let network = network("facenet-casia-webface.onnx");
+        let side = 3 * 160 * 160;
+        let crop: Vec<_> = (0..side).map(|at| (at % 251) as f32 / 125.0 - 1.0).collect();
+        let grey = vec![0.0; side];
+        let outputs = compute(&network, &[2, 3, 160, 160], &[crop.clone(), grey].concat()).unwrap();
+        let [embeddings] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
+        assert_eq!((embeddings.name.as_str(), &embeddings.tensor.dimensions[..]), ("embedding", &[2, 512][..]));
+        let pair = elements(embeddings);
+        let alone = elements(&compute(&network, &[1, 3, 160, 160], &crop).unwrap()[0]);
+        for embedding in [&pair[..512], &pair[512..], &alone[..]] {
+            let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
+            assert!((length - 1.0).abs() < 1e-5, "{length}");
+        }
+        let dot = |other: &[f32]| alone.iter().zip(other).map(|(x, y)| x * y).sum::<f32>();
+        assert!(dot(&pair[..512]) > 0.9999, "{}", dot(&pair[..512]));
+        assert!(dot(&pair[512..]) < 0.99, "{}", dot(&pair[512..]));
+    }
+
+    #[test]
+    fn the_proposal_graph_takes_any_size_or_refuses_it() {
+        let network = network("mtcnn-proposal.onnx");
+        for (height, width, answer) in [
+            (12, 12, Some([1, 2, 1, 1])),
+            (12, 40, Some([1, 2, 1, 15])),
+            (100, 60, Some([1, 2, 45, 25])),
+            (1, 1, None),
+            (4, 400, None),
+            // More than is kept: the session is made to give memory back, then works on.
+            (1200, 1200, Some([1, 2, 595, 595])),
+            (12, 12, Some([1, 2, 1, 1])),
+        ] {
+            let pixels = vec![f32::NAN; (3 * height * width) as usize];
+            match (compute(&network, &[1, 3, height, width], &pixels), answer) {
+                (Ok(outputs), Some(answer)) => {
+                    let probability =
+                        outputs.iter().find(|output| output.name == "probability").expect("probabilities");
+                    assert_eq!(probability.tensor.dimensions, answer, "{height}x{width}");
+                }
+                (Err(ComputeError::Failed { .. }), None) => {}
+                (outcome, _) => panic!("{height}x{width}: {:?}", outcome.map(|outputs| outputs.len())),
+            }
+        }
+    }
 }

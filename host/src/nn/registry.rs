@@ -95,7 +95,7 @@ mod tests {
     use half::f16;
     use wasmtime_wasi_nn::wit::TensorType;
 
-    use super::super::fixture::{self, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Length, UINT8};
+    use super::super::fixture::{self, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Length, UINT8, floats, named};
     use super::super::tensor::{Plain, bytes_of};
     use super::super::{Config, GraphSource, Nn, NnError};
     use super::*;
@@ -109,15 +109,6 @@ mod tests {
     fn context(nn: &Nn, graph: &str, deadline: Instant) -> ExecutionContext {
         let graphs = Graphs::new(&nn.networks, &nn.watchdog, deadline);
         graphs.get(graph).expect("the graph has its name").init_execution_context().expect("a context is cheap")
-    }
-
-    fn named<T: Plain>(name: &str, ty: TensorType, dimensions: &[u32], elements: &[T]) -> NamedTensor {
-        let tensor = Tensor::new(dimensions.to_vec(), ty, bytes_of(elements).to_vec());
-        NamedTensor { name: name.to_owned(), tensor }
-    }
-
-    fn floats(name: &str, dimensions: &[u32], elements: &[f32]) -> NamedTensor {
-        named(name, TensorType::Fp32, dimensions, elements)
     }
 
     /// The text of a refusal; `host:` before those that a guest does not see.
@@ -167,10 +158,7 @@ mod tests {
             (vec![floats("a\0", &[1, 3], &[0.0; 3]), good()], inputs("[\"a\\0\", \"b\"]")),
             (vec![floats(&"long".repeat(1000), &[1, 3], &[0.0; 3])], inputs(&format!("[{:?}]", "long".repeat(16)))),
             ((0..20).map(|_| good()).collect(), inputs(&format!("{:?} and 12 more", ["b"; 8]))),
-            (
-                vec![floats("a", &[1, 3], &[0.0; 3]), good(), floats("c", &[1], &[0.0])],
-                inputs("[\"a\", \"b\", \"c\"]"),
-            ),
+            (vec![floats("a", &[1, 3], &[0.0; 3]), good(), floats("c", &[1], &[0.0])], inputs("[\"a\", \"b\", \"c\"]")),
             (vec![named("a", TensorType::I32, &[1, 3], &[0_i32; 3]), good()], misfit("i32 [1, 3]")),
             (vec![named("a", TensorType::Fp64, &[1, 3], &[0_i64; 3]), good()], misfit("f64 [1, 3]")),
             (vec![floats("a", &[1, 4], &[0.0; 4]), good()], misfit("f32 [1, 4]")),
@@ -186,7 +174,8 @@ mod tests {
             assert_eq!(refusal(context.compute_with_io(given)), text);
         }
         // Shapes that only the graph's own nodes find fault with end in an error of the host, and change nothing after.
-        let error = refusal(context.compute_with_io(vec![floats("a", &[2, 3], &[0.0; 6]), floats("b", &[5, 3], &[0.0; 15])]));
+        let error =
+            refusal(context.compute_with_io(vec![floats("a", &[2, 3], &[0.0; 6]), floats("b", &[5, 3], &[0.0; 15])]));
         assert!(error.starts_with("host: graph 'sum' failed: "), "{error}");
         let outputs = context.compute_with_io(vec![good(), floats("a", &[1, 3], &[10.0; 3])]).unwrap();
         assert_eq!(outputs[0].tensor.data, bytes_of(&[11.0_f32, 12.0, 13.0]));
@@ -208,7 +197,8 @@ mod tests {
         let nn = fixture::start("same", fixture::identity(FLOAT, &[ANY]));
         let mut context = context(&nn, "same", soon());
         let text = |error: BackendError| error.to_string();
-        let kept = "Unsupported tensor type: graph 'same': tensors are not kept between calls; hand all inputs to one compute";
+        let kept =
+            "Unsupported tensor type: graph 'same': tensors are not kept between calls; hand all inputs to one compute";
         let tensor = floats("input", &[1], &[0.0]).tensor;
         assert_eq!(context.set_input(Id::Index(0), &tensor).map_err(text), Err(kept.to_owned()));
         assert_eq!(context.compute().map_err(text), Err(kept.to_owned()));

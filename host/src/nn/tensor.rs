@@ -107,9 +107,10 @@ impl Port {
         if !tensor.dimensions.iter().zip(&self.dimensions).all(fits) {
             return Err(describe(tensor));
         }
-        let elements = tensor.dimensions.iter().try_fold(1_usize, |product, length| {
-            product.checked_mul(usize::try_from(*length).ok()?)
-        });
+        let elements = tensor
+            .dimensions
+            .iter()
+            .try_fold(1_usize, |product, length| product.checked_mul(usize::try_from(*length).ok()?));
         match elements.and_then(|elements| Some((elements, elements.checked_mul(self.element.size())?))) {
             Some((elements, bytes)) if bytes == tensor.data.len() => Ok(elements),
             Some((_, bytes)) => Err(format!("{} in {} bytes instead of {bytes}", describe(tensor), tensor.data.len())),

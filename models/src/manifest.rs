@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::graph::{Conversion, Graph};
+use crate::graph::Graph;
 
 /// All models, and the packages that their sources are published in.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -34,6 +34,8 @@ pub struct Package {
     pub version: String,
     /// File name of its archive: a wheel (`.whl`) or a source distribution (`.tar.gz`).
     pub archive: String,
+    /// Size of the archive, bytes.
+    pub size: u64,
     /// SHA-256 of the archive, 64 lower-case hexadecimal digits.
     pub sha256: String,
     /// Licence of the package, as an SPDX expression.
@@ -341,18 +343,6 @@ fn check_digest(place: &str, digest: &str) -> Result<(), ManifestError> {
 
 fn invalid(place: &str, problem: &str) -> ManifestError {
     ManifestError::Invalid { place: place.to_owned(), problem: problem.to_owned() }
-}
-
-/// Names a conversion as the manifest spells it.
-impl std::fmt::Display for Conversion {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.write_str(match self {
-            Self::MtcnnProposal => "mtcnn-proposal",
-            Self::MtcnnRefinement => "mtcnn-refinement",
-            Self::MtcnnOutput => "mtcnn-output",
-            Self::FacenetInceptionResnetV1 => "facenet-inception-resnet-v1",
-        })
-    }
 }
 
 #[cfg(test)]

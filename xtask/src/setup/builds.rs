@@ -1,0 +1,58 @@
+//! What cargo builds: the components and the host. Cargo itself knows what is out of date.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::process::Command;
+
+use anyhow::{Context, Result, bail};
+
+use super::toolchain::TARGET;
+use crate::files;
+use crate::workspace::Workspace;
+
+/// The packages that become WebAssembly components.
+const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
+
+/// Builds the components and puts them into the assets folder.
+pub(super) fn components(workspace: &Workspace) -> Result<Option<String>> {
+    let packages = COMPONENTS.iter().flat_map(|name| ["--package", name]);
+    cargo(workspace, ["build", "--release", "--target", TARGET].into_iter().chain(packages), &[])?;
+    let mut done = Vec::new();
+    for name in COMPONENTS {
+        let file = format!("{name}.wasm");
+        let built = workspace.target.join(TARGET).join("release").join(&file);
+        let bytes = fs::read(&built).with_context(|| format!("can not read {}", built.display()))?;
+        if files::write_if_changed(&workspace.assets.join("components").join(file), &bytes)? {
+            done.push(name);
+        }
+    }
+    Ok((!done.is_empty()).then(|| done.join(", ")))
+}
+
+/// Builds the host.
+pub(super) fn host(workspace: &Workspace) -> Result<Option<String>> {
+    let before = files::digest(&workspace.host())?;
+    cargo(workspace, ["build", "--release", "--package", "visavis"], &[])?;
+    let after = files::digest(&workspace.host())?;
+    Ok((before != after).then(|| "visavis".to_owned()))
+}
+
+/// Runs cargo on this repository, with its messages on stderr and variables added to its environment.
+pub(crate) fn cargo<'a>(
+    workspace: &Workspace,
+    arguments: impl IntoIterator<Item = &'a str>,
+    variables: &[(&str, &str)],
+) -> Result<()> {
+    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
+    let arguments: Vec<_> = arguments.into_iter().collect();
+    let mut command = Command::new(program);
+    command.args(&arguments).current_dir(&workspace.root);
+    command.env("CARGO_TARGET_DIR", &workspace.target).envs(variables.iter().copied());
+    let status =
+        command.status().context("can not start cargo\n  mend: install Rust with rustup and run this again")?;
+    if !status.success() {
+        bail!("`cargo {}` failed\n  mend: see cargo's messages above", arguments.join(" "));
+    }
+    Ok(())
+}

@@ -144,7 +144,10 @@ pub(crate) trait Queue: Send + Sync + 'static {
     /// Looks a task up. While it has not ended, waits up to `wait` for that. `None`: unknown, or past its time-to-live.
     async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable>;
 
-    /// Revokes a task that has not ended and deletes its payload.
+    /// Revokes a task that has not ended and deletes its payload. Its view then is [`State::Revoked`] with a failure of
+    /// code `revoked` as the outcome, here and from [`Queue::status`].
+    ///
+    /// [`State::Revoked`]: crate::task::State::Revoked
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError>;
 
     /// Waits until the holder of `lease` no longer holds it (revoked or lost). For a worker that would stop early.

@@ -206,7 +206,7 @@ pub(crate) struct TaskView {
     pub id: TaskId,
     /// Where it stands.
     pub state: State,
-    /// Present when the state is [`State::Success`] or [`State::Failure`].
+    /// Present when the state is final. A revoked task has a failure with code [`ErrorCode::Revoked`].
     pub outcome: Option<Outcome>,
 }
 

@@ -8,6 +8,7 @@
 //! - `command`: what callers ask of the writer.
 //! - `writer`: the thread; group commit and timers.
 //! - `ledger`: the rules, as a state machine without storage.
+//! - `record`: one task, as it is written.
 //! - `store`: the redb file.
 //! - `board`: what readers see without waiting for a commit.
 //! - `clock`, `drain`: time, and how fast the queue drains.
@@ -17,6 +18,7 @@ mod clock;
 mod command;
 mod drain;
 mod ledger;
+mod record;
 mod store;
 #[cfg(test)]
 mod tests;
@@ -35,7 +37,8 @@ use tokio::sync::oneshot;
 use self::board::{Board, Standing};
 use self::clock::{Clock, System};
 use self::command::{Answer, Command, Refusal};
-use self::ledger::{Idempotency, Limits};
+use self::ledger::Limits;
+use self::record::Idempotency;
 use self::store::{Opener, Store};
 use self::writer::Writer;
 use super::seal::{self, Key, KeyError};
@@ -164,7 +167,7 @@ impl Embedded {
     /// Sends a command and waits for the answer.
     async fn ask<T, E: From<Unavailable>>(&self, command: impl FnOnce(Answer<T, E>) -> Command) -> Result<T, E> {
         let (answer, result) = oneshot::channel();
-        let gone = || Unavailable("the queue is closed".to_owned());
+        let gone = || Unavailable("its writer has ended; restart visavis if it was not told to stop".to_owned());
         self.commands.send(command(answer)).map_err(|_| gone())?;
         result.await.map_err(|_| gone())?
     }

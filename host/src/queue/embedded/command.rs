@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clock::Stamp;
-use super::ledger::{Claimed, Idempotency};
+use super::ledger::Claimed;
+use super::record::Idempotency;
 use crate::queue::{Lease, LeaseError, SubmitError, Unavailable};
 use crate::task::{Outcome, TaskError, TaskId};
 

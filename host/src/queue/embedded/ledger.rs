@@ -6,10 +6,9 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::board::Standing;
 use super::clock::Stamp;
+use super::record::{Idempotency, Phase, Task};
 use crate::queue::{Lease, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
@@ -21,53 +20,6 @@ pub(super) struct Limits {
     pub(super) max_deliveries: u32,
     pub(super) result_ttl: Duration,
     pub(super) payload_ttl: Duration,
-}
-
-/// All that is known of a task but its payload and its outcome. What is not skipped goes to disk.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Task {
-    /// Counts submissions; the order of the line.
-    seq: u64,
-    submitted: Stamp,
-    /// When the task came into its phase.
-    since: Stamp,
-    phase: Phase,
-    /// Counts claims and never goes back: the fence.
-    delivery: u32,
-    /// How many of the deliveries were given back unused.
-    released: u32,
-    /// How many of the deliveries ended in [`Ledger::retry`].
-    retries: u32,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    idempotency: Option<Idempotency>,
-    /// Why the last try failed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    error: Option<String>,
-    /// When something happens to the task by itself; also in [`Ledger::timers`].
-    #[serde(skip)]
-    timer: Stamp,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Phase {
-    Waiting {
-        /// Not before this many milliseconds have passed in this phase.
-        delay: u64,
-    },
-    Running,
-    Ended {
-        state: State,
-        /// Given up after too many deliveries.
-        dead: bool,
-    },
-}
-
-/// What the storage keeps of an idempotency key and of the payload it came with: keyed hashes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Idempotency {
-    pub(super) key: [u8; 32],
-    pub(super) payload: [u8; 32],
 }
 
 /// What became of a submission.
@@ -163,19 +115,7 @@ impl Ledger {
         if self.stats.waiting >= self.limits.max_length {
             return Submitted::Full;
         }
-        let task = Task {
-            seq: self.next_seq,
-            submitted: now,
-            since: now,
-            phase: Phase::Waiting { delay: 0 },
-            delivery: 0,
-            released: 0,
-            retries: 0,
-            idempotency,
-            error: None,
-            timer: now,
-        };
-        self.insert(id, task, now);
+        self.insert(id, Task::new(self.next_seq, idempotency, now), now);
         self.changes.insert(id, None);
         Submitted::New
     }
@@ -376,28 +316,6 @@ impl Ledger {
         self.timers.remove(&(task.timer, id));
         task.timer = at;
         self.timers.insert((at, id));
-    }
-}
-
-impl Task {
-    /// Whether nothing but being forgotten can happen to it.
-    pub(super) fn has_ended(&self) -> bool {
-        matches!(self.phase, Phase::Ended { .. })
-    }
-
-    /// What readers see of it.
-    pub(super) fn standing(&self) -> Standing {
-        let state = match self.phase {
-            Phase::Waiting { .. } if self.tries() == 0 => State::Pending,
-            Phase::Waiting { .. } => State::Retry,
-            Phase::Running => State::Started,
-            Phase::Ended { state, .. } => state,
-        };
-        Standing { state, delivery: self.delivery }
-    }
-
-    fn tries(&self) -> u32 {
-        self.delivery.saturating_sub(self.released)
     }
 }
 

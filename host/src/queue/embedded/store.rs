@@ -17,7 +17,8 @@ use redb::{
 };
 
 use super::OpenError;
-use super::ledger::{Changes, Ledger, Task};
+use super::ledger::{Changes, Ledger};
+use super::record::Task;
 use crate::queue::{Unavailable, private};
 use crate::task::{Outcome, TaskId};
 

@@ -13,7 +13,8 @@ use super::board::{Board, Figures};
 use super::clock::{Clock, Stamp};
 use super::command::{Answer, Command, Grant, Refusal};
 use super::drain::Drain;
-use super::ledger::{Interruption, Ledger, Limits, Lost, NotRevoked, Submitted, Task};
+use super::ledger::{Interruption, Ledger, Limits, Lost, NotRevoked, Submitted};
+use super::record::Task;
 use super::store::{Round, Store};
 use crate::queue::{LeaseError, SubmitError, Unavailable};
 use crate::task::TaskId;
@@ -239,9 +240,10 @@ impl Writer {
         }
     }
 
-    /// Sends away the workers that have waited for as long as they would.
+    /// Sends away the workers that have waited for as long as they would, and forgets those that have gone away.
     fn dismiss(&mut self, now: Stamp) {
-        let (over, waiting) = self.waiters.drain(..).partition(|waiter| waiter.deadline <= now);
+        let (over, waiting) =
+            self.waiters.drain(..).partition(|waiter| waiter.deadline <= now || waiter.answer.is_closed());
         self.waiters = waiting;
         let over: VecDeque<Waiter> = over;
         for waiter in over {
@@ -274,7 +276,7 @@ impl Writer {
 
     /// After a failed write: whether it reached the disk is unknown, so what counts is what the disk says.
     fn fail(&mut self, words: Unavailable, now: Stamp) {
-        tracing::error!(error = %words, "the queue cannot be written");
+        tracing::error!(error = %words, "the queue cannot be written; it goes on by itself once it can be");
         self.trouble = Some(Trouble { words, paused_until: now.after(PAUSE), stale: true });
         self.read_back(now);
     }

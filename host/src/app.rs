@@ -23,8 +23,8 @@ use crate::runtime::bindings::analyze;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{Cache, Clockwork, Limits, Sizes, SlotConfig};
-use crate::worker::pipeline::{Defaults, Model, Pipeline};
 use crate::worker;
+use crate::worker::pipeline::{Defaults, Model, Pipeline};
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
@@ -57,6 +57,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let edge = edge::Config {
         body_limit: config.server.body_limit,
+        body_memory: config.server.body_memory,
         concurrency: config.server.concurrency,
         max_connections: config.server.max_connections,
         header_timeout: config.server.header_timeout,
@@ -223,10 +224,7 @@ pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<N
         .graphs()
         .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
         .collect::<Result<_, visavis_models::GraphError>>();
-    let settings = nn::Config {
-        sessions: config.nn.sessions,
-        threads: config.nn.threads,
-        ..nn::Config::new(&config.nn.library)
-    };
+    let settings =
+        nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) };
     Ok(Nn::start(&settings, graphs?)?)
 }

@@ -33,6 +33,8 @@ use crate::runtime::gateway::Gateway;
 pub(crate) struct Config {
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
+    /// Bytes of request bodies held at once, all requests together; more are answered 503.
+    pub(crate) body_memory: u64,
     /// Requests in the gateway at once; more are answered 503.
     pub(crate) concurrency: usize,
     /// Connections at once; more wait in the kernel's backlog.
@@ -84,8 +86,12 @@ pub(crate) async fn run(
         while connections.try_join_next().is_some() {}
     }
     drop(listener);
-    let drained = tokio::time::timeout(config.drain_timeout, async { while connections.join_next().await.is_some() {} });
+    let drained =
+        tokio::time::timeout(config.drain_timeout, async { while connections.join_next().await.is_some() {} });
     if drained.await.is_err() {
-        tracing::warn!(connections = connections.len(), "requests were cut off: they went on past server.drain_timeout");
+        tracing::warn!(
+            connections = connections.len(),
+            "requests were cut off: they went on past server.drain_timeout"
+        );
     }
 }

@@ -88,14 +88,16 @@ impl Generation {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LoadError {
     /// The file cannot be read.
-    #[error("cannot read the {slot} component {path}: {source}; run `cargo xtask setup`, or set components.{slot}.path")]
+    #[error(
+        "cannot read the {slot} component {path}: {reason}; run `cargo xtask setup`, or set components.{slot}.path"
+    )]
     Read {
         /// Where it was to be plugged in.
         slot: Slot,
         /// The file.
         path: PathBuf,
         /// The operating system's words.
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// It is not a component that this host can run.
     #[error("{path} is not a {slot} component: {reason}; wit/README.md says what its world is")]

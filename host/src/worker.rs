@@ -41,12 +41,7 @@ pub(crate) struct Config {
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
 
 /// Works until `shutdown` is cancelled, then ends or gives back what it holds.
-pub(crate) async fn run(
-    config: Config,
-    queue: Arc<dyn Queue>,
-    pipeline: Arc<Pipeline>,
-    shutdown: CancellationToken,
-) {
+pub(crate) async fn run(config: Config, queue: Arc<dyn Queue>, pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
     let gives_up = CancellationToken::new();
     let mut hands = JoinSet::new();
     for _ in 0..config.concurrency {
@@ -54,7 +49,8 @@ pub(crate) async fn run(
         hands.spawn(work(config, queue, pipeline, shutdown.clone(), gives_up.clone()));
     }
     shutdown.cancelled().await;
-    let drained = tokio::time::timeout(config.drain_timeout, async { while hands.join_next().await.is_some() {} }).await;
+    let drained =
+        tokio::time::timeout(config.drain_timeout, async { while hands.join_next().await.is_some() {} }).await;
     if drained.is_err() {
         tracing::warn!(tasks = hands.len(), "tasks go back to the queue: they went on past server.drain_timeout");
         gives_up.cancel();
@@ -80,7 +76,8 @@ async fn work(
             Ok(Some(claim)) => {
                 failures = 0;
                 let (lease, id) = (claim.lease, claim.lease.id);
-                let task = tokio::spawn(attempt(config, Arc::clone(&queue), Arc::clone(&pipeline), claim, gives_up.clone()));
+                let task =
+                    tokio::spawn(attempt(config, Arc::clone(&queue), Arc::clone(&pipeline), claim, gives_up.clone()));
                 if let Err(error) = task.await {
                     // The lease runs out and the task is delivered again.
                     tracing::error!(%id, delivery = lease.delivery, %error, "a try of a task ended in a panic of the host");
@@ -167,7 +164,9 @@ async fn hold(queue: &dyn Queue, lease: Lease) {
             match queue.extend(lease).await {
                 Ok(()) => {}
                 Err(LeaseError::Lost) => return,
-                Err(LeaseError::Unavailable(error)) => tracing::warn!(id = %lease.id, %error, "a lease was not renewed"),
+                Err(LeaseError::Unavailable(error)) => {
+                    tracing::warn!(id = %lease.id, %error, "a lease was not renewed")
+                }
             }
         }
     };

@@ -43,7 +43,12 @@ async fn describe(pipeline: Arc<Pipeline>, file: &Path) -> anyhow::Result<Result
         Ok(photograph) => photograph,
         Err(error) => {
             let message = format!("{error:#}");
-            return Ok(Err(TaskError { code: crate::task::ErrorCode::InvalidImage, message, image: None, details: None }));
+            return Ok(Err(TaskError {
+                code: crate::task::ErrorCode::InvalidImage,
+                message,
+                image: None,
+                details: None,
+            }));
         }
     };
     match Arc::clone(&pipeline).analyze(photograph, deadline()).await {

@@ -14,9 +14,9 @@ use super::{Bench, deadline, read, reason};
 use crate::app;
 use crate::arguments;
 use crate::config::Config;
+use crate::runtime::Cancel;
 use crate::runtime::annotator::Annotator;
 use crate::runtime::bindings::annotate::Photograph;
-use crate::runtime::Cancel;
 use crate::task::Wishes;
 use crate::worker::pipeline::Verified;
 

@@ -26,6 +26,8 @@ pub(crate) struct Server {
     pub(crate) listen: SocketAddr,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
+    /// How many bytes of request bodies are held at once, all requests together; more are refused with 503.
+    pub(crate) body_memory: u64,
     /// How many requests are in the gateway at once; more are refused with 503.
     pub(crate) concurrency: usize,
     /// How many connections are open at once; more wait until one closes.
@@ -167,7 +169,8 @@ impl Config {
             server: Server {
                 listen: (Ipv4Addr::LOCALHOST, 8080).into(),
                 body_limit: 20 * MIB,
-                concurrency: 64,
+                body_memory: 512 * MIB,
+                concurrency: 256,
                 max_connections: 1024,
                 header_timeout: Duration::from_secs(10),
                 request_timeout: Duration::from_secs(60),
@@ -185,7 +188,7 @@ impl Config {
             worker: Worker { concurrency: cores, task_timeout: Duration::from_secs(30), retries: 3 },
             components: Components {
                 cache: PathBuf::new(),
-                gateway: Component::new(256, Duration::from_secs(35)),
+                gateway: Component::new(256, Duration::from_secs(5)),
                 analyzer: Component::new(512, Duration::from_secs(20)),
                 scorer: Component::new(64, Duration::from_secs(2)),
                 annotator: Component::new(512, Duration::from_secs(20)),
@@ -217,6 +220,7 @@ impl Config {
             field("assets", assets),
             field("server.listen", &mut server.listen),
             field("server.body_limit", Size(&mut server.body_limit, KIB..=GIB)),
+            field("server.body_memory", Size(&mut server.body_memory, KIB..=1024 * GIB)),
             field("server.concurrency", Count(&mut server.concurrency, 1..=4096)),
             field("server.max_connections", Count(&mut server.max_connections, 1..=1_000_000)),
             field("server.header_timeout", Span(&mut server.header_timeout, ms(100)..=HOUR)),

@@ -12,8 +12,8 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use super::Config;
 use super::body::{Counted, Overflow};
 use super::problem::{busy, closing, full, problem};
-use crate::runtime::{CallError, Desk};
 use crate::runtime::gateway::Gateway;
+use crate::runtime::{CallError, Desk};
 
 /// What every request needs.
 pub(super) struct Service {
@@ -21,11 +21,15 @@ pub(super) struct Service {
     gateway: Gateway,
     desk: Desk,
     permits: Semaphore,
+    /// One permit a KiB.
+    bodies: Semaphore,
 }
 
 impl Service {
     pub(super) fn new(config: Config, gateway: Gateway, desk: Desk) -> Self {
-        Self { config, gateway, desk, permits: Semaphore::new(config.concurrency) }
+        let kibibytes = usize::try_from(config.body_memory >> 10).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
+        let (permits, bodies) = (Semaphore::new(config.concurrency), Semaphore::new(kibibytes));
+        Self { config, gateway, desk, permits, bodies }
     }
 
     /// Answers one request, always.
@@ -64,9 +68,13 @@ impl Service {
         let Ok(_permit) = self.permits.try_acquire() else {
             return closing(busy("overloaded", "as many requests are being read as server.concurrency allows", 1));
         };
+        let Ok(_body) = self.bodies.try_acquire_many(self.kibibytes(request.body())) else {
+            return closing(busy("overloaded", "as many bytes are being read as server.body_memory allows", 1));
+        };
         let overflow = Overflow::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
-        let answered = tokio::time::timeout(self.config.request_timeout, self.gateway.handle(request, self.desk.clone())).await;
+        let answered =
+            tokio::time::timeout(self.config.request_timeout, self.gateway.handle(request, self.desk.clone())).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if overflow.happened() {
             return self.too_large();
@@ -76,12 +84,19 @@ impl Service {
             Ok(Err(error)) => {
                 tracing::error!(%error, "a request was not answered");
                 let code = if matches!(error, CallError::Deadline { .. }) { "timeout" } else { "gateway_failed" };
-                closing(problem(StatusCode::INTERNAL_SERVER_ERROR, code, "the gateway failed on this request; the log says why"))
+                closing(problem(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    code,
+                    "the gateway failed on this request; the log says why",
+                ))
             }
             Err(_) => closing(problem(
                 StatusCode::REQUEST_TIMEOUT,
                 "timeout",
-                &format!("the request took longer than server.request_timeout, {:?}; send it again", self.config.request_timeout),
+                &format!(
+                    "the request took longer than server.request_timeout, {:?}; send it again",
+                    self.config.request_timeout
+                ),
             )),
         }
     }
@@ -100,12 +115,20 @@ impl Service {
         None
     }
 
+    /// What a body counts for: what it declares, or the most it may have.
+    fn kibibytes(&self, body: &Incoming) -> u32 {
+        let bytes = body.size_hint().upper().unwrap_or(self.config.body_limit);
+        u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX)
+    }
+
     fn too_large(&self) -> Response<HyperOutgoingBody> {
         let limit = self.config.body_limit;
         closing(problem(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            &format!("the body is over the limit of {limit} bytes; send smaller photographs, or raise server.body_limit"),
+            &format!(
+                "the body is over the limit of {limit} bytes; send smaller photographs, or raise server.body_limit"
+            ),
         ))
     }
 }

@@ -9,8 +9,8 @@ use wasmtime::component::Linker;
 use wasmtime_wasi_nn::wit::{WasiNnCtx, WasiNnView};
 
 use super::artifact::{self, Cache};
-use super::bindings::analyzer::AnalyzerPre;
 use super::bindings::analyze::{Failure, Settings};
+use super::bindings::analyzer::AnalyzerPre;
 use super::bindings::types::Analysis;
 use super::guest::{self, Guest};
 use super::limits::{self, Cancel, Limits};

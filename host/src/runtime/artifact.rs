@@ -35,15 +35,19 @@ pub(crate) struct Cache {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CacheError {
     /// The operating system refused.
-    #[error("cannot use the cache folder {folder}: {source}; set components.cache to a folder that this user can write")]
+    #[error(
+        "cannot use the cache folder {folder}: {reason}; set components.cache to a folder that this user can write"
+    )]
     Io {
         /// The folder.
         folder: PathBuf,
         /// Its words.
-        source: io::Error,
+        reason: io::Error,
     },
     /// Others could plant code in it.
-    #[error("the cache folder {folder} belongs to another user or can be written by others; run `chmod 700 {folder}`, or set components.cache")]
+    #[error(
+        "the cache folder {folder} belongs to another user or can be written by others; run `chmod 700 {folder}`, or set components.cache"
+    )]
     Open {
         /// The folder.
         folder: PathBuf,
@@ -53,7 +57,7 @@ pub(crate) enum CacheError {
 impl Cache {
     /// Opens the folder, making it and its key when they are missing.
     pub(crate) fn open(folder: &Path) -> Result<Self, CacheError> {
-        let failed = |source| CacheError::Io { folder: folder.to_owned(), source };
+        let failed = |reason| CacheError::Io { folder: folder.to_owned(), reason };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let meta = fs::metadata(folder).map_err(failed)?;
         // SAFETY: geteuid takes nothing and cannot fail.
@@ -97,7 +101,7 @@ impl Cache {
 /// Reads and compiles a component, or finds it compiled.
 pub(super) fn load(engine: &Engine, cache: &Cache, slot: Slot, config: &SlotConfig) -> Result<Artifact, LoadError> {
     let path = &config.path;
-    let bytes = fs::read(path).map_err(|source| LoadError::Read { slot, path: path.to_owned(), source })?;
+    let bytes = fs::read(path).map_err(|reason| LoadError::Read { slot, path: path.to_owned(), reason })?;
     let digest = hex::encode(Sha256::digest(&bytes));
     let mut engine_hash = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut engine_hash);
@@ -134,7 +138,13 @@ fn key(path: &Path) -> io::Result<[u8; 32]> {
             getrandom::fill(&mut key)?;
             // Written aside and linked into place: of two hosts that start at once, one key wins and is whole.
             let temporary = path.with_extension(format!("key.{}", std::process::id()));
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?.write_all(&key)?;
+            fs::OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(0o600)
+                .open(&temporary)?
+                .write_all(&key)?;
             let linked = fs::hard_link(&temporary, path);
             fs::remove_file(&temporary)?;
             match linked {

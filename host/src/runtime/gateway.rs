@@ -66,7 +66,9 @@ impl Gateway {
                 &wasmtime_wasi_http::p2::bindings::http::types::LinkOptions::default(),
                 Guest::<Door>::http,
             )?;
-            tasks_world::add_to_linker::<_, HasSelf<Desk>>(&mut linker, |guest: &mut Guest<Door>| &mut guest.extra.desk)?;
+            tasks_world::add_to_linker::<_, HasSelf<Desk>>(&mut linker, |guest: &mut Guest<Door>| {
+                &mut guest.extra.desk
+            })?;
             limits_world::add_to_linker::<_, HasSelf<Desk>>(&mut linker, |guest: &mut Guest<Door>| {
                 &mut guest.extra.desk
             })?;
@@ -87,7 +89,8 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut store = guest::store(self.pre.engine(), self.limits, Door { http: WasiHttpCtx::new(), hooks: Answers, desk });
+        let mut store =
+            guest::store(self.pre.engine(), self.limits, Door { http: WasiHttpCtx::new(), hooks: Answers, desk });
         limits::give_way(&mut store, self.limits.deadline);
         let generation = self.generation.generation;
         let trap = |reason: String| CallError::Trap { slot: Slot::Gateway, generation, reason };

@@ -50,7 +50,12 @@ pub(super) fn store<E: Send + 'static>(engine: &Engine, limits: Limits, extra: E
 }
 
 /// Says in our words why a call failed, and leaves what the guest printed in the debug log: a panic's message, as a rule.
-pub(super) fn call_error<E>(store: &Store<Guest<E>>, slot: Slot, generation: u32, error: &wasmtime::Error) -> CallError {
+pub(super) fn call_error<E>(
+    store: &Store<Guest<E>>,
+    slot: Slot,
+    generation: u32,
+    error: &wasmtime::Error,
+) -> CallError {
     match error.downcast_ref::<Stop>() {
         Some(Stop::Deadline) => return CallError::Deadline { slot, generation },
         Some(Stop::Cancelled) => return CallError::Cancelled { slot },
@@ -91,7 +96,9 @@ pub(super) fn link_wasi_sync<T: WasiView + 'static>(linker: &mut Linker<T>) -> w
 fn link_emptiness<T: WasiView + 'static>(l: &mut Linker<T>) -> wasmtime::Result<()> {
     bindings::filesystem::preopens::add_to_linker::<T, WasiFilesystem>(l, T::filesystem)?;
     bindings::random::insecure::add_to_linker::<T, wasmtime_wasi::random::WasiRandom>(l, |t| t.ctx().ctx.random())?;
-    bindings::random::insecure_seed::add_to_linker::<T, wasmtime_wasi::random::WasiRandom>(l, |t| t.ctx().ctx.random())?;
+    bindings::random::insecure_seed::add_to_linker::<T, wasmtime_wasi::random::WasiRandom>(l, |t| {
+        t.ctx().ctx.random()
+    })?;
     bindings::cli::environment::add_to_linker::<T, WasiCli>(l, T::cli)?;
     bindings::cli::exit::add_to_linker::<T, WasiCli>(l, T::cli)?;
     bindings::cli::terminal_input::add_to_linker::<T, WasiCli>(l, T::cli)?;

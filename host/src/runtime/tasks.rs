@@ -40,7 +40,8 @@ impl limits::Host for Desk {
 impl tasks::Host for Desk {
     async fn submit(&mut self, submission: tasks::Submission) -> Result<String, tasks::SubmitError> {
         let (first, second) = submission.photographs;
-        let payload = Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
+        let payload =
+            Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
         if let Some(key) = &submission.idempotency_key
             && !(1..=LONGEST_KEY).contains(&key.len())
         {

@@ -83,7 +83,12 @@ pub(crate) struct Verified {
 
 impl Pipeline {
     /// Verifies two photographs; the result is the JSON object that clients read.
-    pub(crate) async fn verify(self: Arc<Self>, payload: Payload, deadline: Instant, cancel: Cancel) -> Result<Value, Failed> {
+    pub(crate) async fn verify(
+        self: Arc<Self>,
+        payload: Payload,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> Result<Value, Failed> {
         let Payload { photographs, wishes } = payload;
         self.verify_in_full(photographs.map(Arc::new), wishes, deadline, cancel).await.map(|verified| verified.result)
     }
@@ -114,17 +119,21 @@ impl Pipeline {
         .await
         .map_err(|error| Failed::Again(failure(format!("the scorer's thread broke off: {error}"))))?;
         let verdict = scored.map_err(|error| Failed::of_call(&error, deadline))?.map_err(|no| rejected(&no))?;
-        let [face1, face2] = compared(&analyses, &verdict).ok_or_else(|| {
-            Failed::Again(failure("the scorer named faces that the analyzer did not find".into()))
-        })?;
+        let [face1, face2] = compared(&analyses, &verdict)
+            .ok_or_else(|| Failed::Again(failure("the scorer named faces that the analyzer did not find".into())))?;
         let timings = Timings { score: scoring.elapsed(), total: start.elapsed() };
         let components = [("analyzer", self.analyzer.generation()), ("scorer", self.scorer.generation())];
-        let result = report::result(&analyses, [face1, face2], &verdict, policy.threshold, &components, &self.models, timings);
+        let result =
+            report::result(&analyses, [face1, face2], &verdict, policy.threshold, &components, &self.models, timings);
         Ok(Verified { verdict, threshold: policy.threshold, result, analyses })
     }
 
     /// Analyses one photograph, every face of it.
-    pub(crate) async fn analyze(self: Arc<Self>, photograph: Arc<Vec<u8>>, deadline: Instant) -> Result<Analysis, Failed> {
+    pub(crate) async fn analyze(
+        self: Arc<Self>,
+        photograph: Arc<Vec<u8>>,
+        deadline: Instant,
+    ) -> Result<Analysis, Failed> {
         let analysis = self.spawn_analysis(photograph, Embed::Every, deadline, Cancel::default()).await;
         joined(analysis).map_err(|error| error.of_photograph(1, deadline))
     }
@@ -232,7 +241,10 @@ fn rejected(rejection: &Rejection) -> Failed {
         Rejection::NoFace(which) => of(
             which,
             ErrorCode::NoFace,
-            format!("photograph {} shows no face; send one in which a face is at least 20 pixels wide and seen well", number(which)),
+            format!(
+                "photograph {} shows no face; send one in which a face is at least 20 pixels wide and seen well",
+                number(which)
+            ),
             Value::Null,
         ),
         Rejection::MultipleFaces(many) => of(

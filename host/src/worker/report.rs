@@ -34,7 +34,8 @@ pub(super) fn result(
         let steps = analysis.timings.iter().map(|timing| (timing.step.clone(), milliseconds(timing.milliseconds)));
         Value::Object(steps.collect::<Map<_, _>>())
     };
-    let components: Map<_, _> = components.iter().map(|(slot, generation)| ((*slot).to_owned(), json!(generation))).collect();
+    let components: Map<_, _> =
+        components.iter().map(|(slot, generation)| ((*slot).to_owned(), json!(generation))).collect();
     json!({
         "verified": verdict.verified,
         "verification_score": number(verdict.score),
@@ -114,6 +115,9 @@ mod tests {
     fn numbers_are_short_and_infinity_is_null() {
         assert_eq!(number(0.1).to_string(), "0.1");
         assert_eq!(number(f32::INFINITY), Value::Null);
-        assert_eq!(pose(&Pose { yaw: 1.04, pitch: -2.0, roll: 0.26 }).to_string(), r#"{"yaw":1.0,"pitch":-2.0,"roll":0.3}"#);
+        assert_eq!(
+            pose(&Pose { yaw: 1.04, pitch: -2.0, roll: 0.26 }).to_string(),
+            r#"{"yaw":1.0,"pitch":-2.0,"roll":0.3}"#
+        );
     }
 }

@@ -1,0 +1,110 @@
+//! Of overlapping candidates, the best: greedy non-maximum suppression.
+//!
+//! Owns both measures of overlap. Must never know which stage asks.
+
+use face_rules::geometry::BoundingBox;
+
+use super::candidate::Candidate;
+
+/// What the intersection of two boxes is measured against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Overlap {
+    /// Their union.
+    Union,
+    /// The smaller of the two, whose edges both count as inside: also finds a box within a box.
+    Smaller,
+}
+
+impl Overlap {
+    fn of(self, a: &BoundingBox, b: &BoundingBox) -> f32 {
+        let extra = match self {
+            Self::Union => 0.0,
+            Self::Smaller => 1.0,
+        };
+        let area = |x1: f32, y1: f32, x2: f32, y2: f32| (x2 - x1 + extra).max(0.0) * (y2 - y1 + extra).max(0.0);
+        let of_box = |face: &BoundingBox| area(face.x1, face.y1, face.x2, face.y2);
+        let shared = area(a.x1.max(b.x1), a.y1.max(b.y1), a.x2.min(b.x2), a.y2.min(b.y2));
+        match self {
+            Self::Union => shared / (of_box(a) + of_box(b) - shared),
+            Self::Smaller => shared / of_box(a).min(of_box(b)),
+        }
+    }
+}
+
+/// Keeps each candidate that no more probable kept one overlaps by more than `threshold`, the most probable first.
+/// Candidates with a box that is not finite are dropped.
+pub(super) fn suppress(mut candidates: Vec<Candidate>, threshold: f32, overlap: Overlap) -> Vec<Candidate> {
+    candidates.retain(|candidate| candidate.bounding_box.is_finite());
+    candidates.sort_by(|a, b| b.probability.total_cmp(&a.probability));
+    let mut kept: Vec<Candidate> = Vec::new();
+    for candidate in candidates {
+        let covered = |better: &Candidate| overlap.of(&better.bounding_box, &candidate.bounding_box) > threshold;
+        if !kept.iter().any(covered) {
+            kept.push(candidate);
+        }
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use face_rules::geometry::Landmarks;
+
+    use super::*;
+
+    fn candidate(probability: f32, x1: f32, y1: f32, x2: f32, y2: f32) -> Candidate {
+        let bounding_box = BoundingBox::new(x1, y1, x2, y2);
+        Candidate { bounding_box, probability, regression: [0.0; 4], landmarks: Landmarks::default() }
+    }
+
+    fn probabilities(candidates: &[Candidate]) -> Vec<f32> {
+        candidates.iter().map(|candidate| candidate.probability).collect()
+    }
+
+    #[test]
+    fn the_more_probable_of_two_stays() {
+        let kept = suppress(
+            vec![candidate(0.8, 1.0, 0.0, 11.0, 10.0), candidate(0.9, 0.0, 0.0, 10.0, 10.0)],
+            0.5,
+            Overlap::Union,
+        );
+        assert_eq!(probabilities(&kept), [0.9]);
+    }
+
+    #[test]
+    fn exactly_the_threshold_stays() {
+        // Halves of each other: the intersection is half the union.
+        let pair = vec![candidate(0.9, 0.0, 0.0, 10.0, 10.0), candidate(0.8, 0.0, 0.0, 10.0, 5.0)];
+        assert_eq!(suppress(pair.clone(), 0.5, Overlap::Union).len(), 2);
+        assert_eq!(suppress(pair, 0.49, Overlap::Union).len(), 1);
+    }
+
+    #[test]
+    fn only_the_smaller_measure_finds_a_box_within_a_box() {
+        let pair = vec![candidate(0.9, 0.0, 0.0, 100.0, 100.0), candidate(0.8, 40.0, 40.0, 50.0, 50.0)];
+        assert_eq!(suppress(pair.clone(), 0.7, Overlap::Union).len(), 2);
+        assert_eq!(suppress(pair, 0.7, Overlap::Smaller).len(), 1);
+    }
+
+    #[test]
+    fn what_a_suppressed_box_covers_stays() {
+        // The middle one goes because of the first; the last overlaps only the middle one.
+        let chain = vec![
+            candidate(0.9, 0.0, 0.0, 10.0, 10.0),
+            candidate(0.8, 3.0, 0.0, 13.0, 10.0),
+            candidate(0.7, 6.0, 0.0, 16.0, 10.0),
+        ];
+        assert_eq!(probabilities(&suppress(chain, 0.5, Overlap::Union)), [0.9, 0.7]);
+    }
+
+    #[test]
+    fn boxes_that_are_not_finite_or_empty_do_no_harm() {
+        let odd = vec![
+            candidate(0.9, f32::NAN, 0.0, 10.0, 10.0),
+            candidate(f32::NAN, 0.0, 0.0, 10.0, 10.0),
+            candidate(0.8, 5.0, 5.0, 5.0, 5.0),
+            candidate(0.7, 0.0, 0.0, f32::INFINITY, 10.0),
+        ];
+        assert_eq!(suppress(odd, 0.5, Overlap::Union).len(), 2);
+    }
+}

@@ -1,0 +1,151 @@
+//! The cascade over networks whose answers are known.
+
+use super::*;
+
+const SETTINGS: Settings = Settings {
+    normalization: Normalization { mean: 127.5, scale: 128.0 },
+    thresholds: [0.6, 0.7, 0.7],
+    pyramid_factor: 0.709,
+    min_face: 20,
+};
+
+/// Answers with constants, and remembers what it was asked.
+struct Constant {
+    probability: f32,
+    correction: f32,
+    point: f32,
+    /// How many values too many the last tensor of each answer has.
+    surplus: usize,
+    levels: Vec<(usize, usize)>,
+    refined: usize,
+    finished: usize,
+}
+
+impl Constant {
+    fn new(probability: f32) -> Self {
+        Self { probability, correction: 0.0, point: 0.5, surplus: 0, levels: vec![], refined: 0, finished: 0 }
+    }
+
+    fn probabilities(&self, count: usize) -> Vec<f32> {
+        [1.0 - self.probability, self.probability].repeat(count)
+    }
+
+    fn corrections(&self, count: usize) -> Vec<f32> {
+        vec![self.correction; 4 * count + self.surplus]
+    }
+}
+
+impl Networks for Constant {
+    type Error = ();
+
+    fn proposal(&mut self, planes: &[f32], height: usize, width: usize) -> Result<Proposal, ()> {
+        assert_eq!(planes.len(), 3 * height * width);
+        self.levels.push((height, width));
+        let (height, width) = ((height - 10).div_ceil(2), (width - 10).div_ceil(2));
+        let cells = height * width;
+        let probability = [vec![1.0 - self.probability; cells], vec![self.probability; cells]].concat();
+        Ok(Proposal { height, width, probability, regression: self.corrections(cells) })
+    }
+
+    fn refinement(&mut self, planes: &[f32], count: usize) -> Result<Refinement, ()> {
+        assert_eq!(planes.len(), count * 3 * 24 * 24);
+        self.refined += count;
+        Ok(Refinement { probability: self.probabilities(count), regression: self.corrections(count) })
+    }
+
+    fn output(&mut self, planes: &[f32], count: usize) -> Result<Output, ()> {
+        assert_eq!(planes.len(), count * 3 * 48 * 48);
+        self.finished += count;
+        let (probability, regression) = (self.probabilities(count), self.corrections(count));
+        Ok(Output { probability, regression, landmarks: vec![self.point; 10 * count] })
+    }
+}
+
+fn photograph(width: usize, height: usize) -> Photograph {
+    Photograph::new(width, height, vec![90; 3 * width * height]).unwrap()
+}
+
+#[test]
+fn the_pyramid_ends_when_a_cell_covers_the_photograph() {
+    let mut networks = Constant::new(0.0);
+    detect(&photograph(60, 40), &SETTINGS, &mut networks).unwrap();
+    // Scales 0.6, 0.4254 and 0.3016 leave 24, 17.0 and 12.06 of the 40 pixels.
+    assert_eq!(networks.levels, [(25, 37), (18, 26), (13, 19)]);
+}
+
+#[test]
+fn a_photograph_smaller_than_a_face_has_none() {
+    let mut networks = Constant::new(1.0);
+    assert_eq!(detect(&photograph(19, 400), &SETTINGS, &mut networks), Ok(vec![]));
+    assert!(networks.levels.is_empty());
+}
+
+#[test]
+fn nothing_probable_asks_no_further_network() {
+    let mut networks = Constant::new(0.59);
+    assert_eq!(detect(&photograph(100, 100), &SETTINGS, &mut networks), Ok(vec![]));
+    assert_eq!((networks.refined, networks.finished), (0, 0));
+}
+
+#[test]
+fn landmarks_come_from_the_box_before_its_last_correction() {
+    // One level of one cell, kept by all stages, each moving every edge by a tenth.
+    let mut networks = Constant { correction: 0.1, ..Constant::new(1.0) };
+    let settings = Settings { pyramid_factor: 0.1, ..SETTINGS };
+    let faces = detect(&photograph(20, 20), &settings, &mut networks).unwrap();
+    // The level is 13 x 13 pixels: two cells each way, at 1..20 and 5..23 after floor((2i + 1) / 0.6), floor((2i + 12) / 0.6).
+    assert_eq!(networks.levels, [(13, 13)]);
+    let first = faces.iter().min_by(|a, b| a.bounding_box.x1.total_cmp(&b.bounding_box.x1)).unwrap();
+    // 1..20 -> 2.9..21.9 -> by 20: 4.9..23.9, where the landmarks lie -> by 20 again: 6.9..25.9.
+    let edges = [first.bounding_box.x1, first.bounding_box.x2, first.landmarks.nose.x];
+    for (found, expected) in edges.into_iter().zip([6.9, 25.9, 13.9]) {
+        assert!((found - expected).abs() < 1e-4, "{first:?}");
+    }
+}
+
+#[test]
+fn work_is_bounded_when_everything_looks_like_a_face() {
+    let mut networks = Constant::new(0.99);
+    let faces = detect(&photograph(1600, 1200), &SETTINGS, &mut networks).unwrap();
+    assert!(networks.refined <= MAX_REFINED && networks.finished <= MAX_OUTPUT && faces.len() <= MAX_OUTPUT);
+    assert!(networks.finished > 0);
+}
+
+#[test]
+fn numbers_that_are_not_finite_are_no_faces() {
+    for odd in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, f32::MAX] {
+        for networks in [
+            Constant::new(odd),
+            Constant { correction: odd, ..Constant::new(0.99) },
+            Constant { point: odd, ..Constant::new(0.99) },
+        ] {
+            let mut networks = networks;
+            for face in detect(&photograph(64, 48), &SETTINGS, &mut networks).unwrap() {
+                assert!(face.bounding_box.is_finite() && face.landmarks.is_finite(), "{face:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_answer_of_another_length_is_an_error() {
+    let mut networks = Constant { surplus: 1, ..Constant::new(0.99) };
+    let error = detect(&photograph(64, 48), &SETTINGS, &mut networks).unwrap_err();
+    assert!(matches!(error, DetectError::Shape { network: "proposal", tensor: "regression", .. }), "{error}");
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused() {
+    let mut networks = Constant::new(0.0);
+    for settings in [
+        Settings { min_face: 0, ..SETTINGS },
+        Settings { min_face: 11, ..SETTINGS },
+        Settings { pyramid_factor: 1.0, ..SETTINGS },
+        Settings { pyramid_factor: f32::NAN, ..SETTINGS },
+        Settings { thresholds: [0.6, f32::NAN, 0.7], ..SETTINGS },
+        Settings { normalization: Normalization { mean: 0.0, scale: 0.0 }, ..SETTINGS },
+    ] {
+        let refused = detect(&photograph(64, 48), &settings, &mut networks);
+        assert!(matches!(refused, Err(DetectError::Settings(_))), "{settings:?}");
+    }
+}

@@ -1,0 +1,307 @@
+//! The host's process: started for real, on a free port, with its data in a folder of its own.
+//!
+//! Owns its life and its log. A host never outlives the test program, however that ends.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::ops::Deref;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::http::Client;
+use crate::photos;
+
+/// How long a host may take until it is ready, compiling its components for the first time.
+const START: Duration = Duration::from_secs(120);
+
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in a folder of the repository")
+}
+
+/// The program under test: `VISAVIS_BIN`, or what `cargo build --release` made.
+pub fn binary() -> PathBuf {
+    let path =
+        std::env::var_os("VISAVIS_BIN").map_or_else(|| repository().join("target/release/visavis"), PathBuf::from);
+    assert!(path.is_file(), "{} is missing: run `cargo xtask setup`, or set VISAVIS_BIN", path.display());
+    path
+}
+
+/// What a host is started with, and the folder that its data lives in from one start to the next.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    folder: Arc<TempDir>,
+    environment: Vec<(String, String)>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Setup {
+    /// A fresh folder and no settings beyond the defaults.
+    pub fn new() -> Self {
+        let folder = TempDir::with_prefix("visavis-test-").expect("the folder for temporary files can be written");
+        fs::create_dir(folder.path().join("data")).expect("a fresh folder can be written");
+        Self { folder: Arc::new(folder), environment: Vec::new() }
+    }
+
+    /// Sets a variable of the environment, as `VISAVIS_WORKER__CONCURRENCY`.
+    #[must_use]
+    pub fn set(mut self, variable: &str, value: impl ToString) -> Self {
+        self.environment.push((variable.to_owned(), value.to_string()));
+        self
+    }
+
+    /// The working folder: `visavis.toml` and `.env` are looked for here.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The folder of the queue and its key, and of nothing else.
+    pub fn data(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// The program, in the working folder and in an environment that holds nothing of ours but what was set.
+    pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
+        let mut command = Command::new(binary());
+        let ours = |name: &str| name.starts_with("VISAVIS_") || ["REDIS_URL", "CELERY_TASK_TIMEOUT"].contains(&name);
+        for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
+            command.env_remove(name);
+        }
+        command
+            .args(arguments)
+            .current_dir(self.folder())
+            .env("VISAVIS_ASSETS", photos::assets())
+            // Compiled components are shared by all hosts of all runs: the cache is keyed by content.
+            .env("VISAVIS_COMPONENTS__CACHE", repository().join("target/visavis-tests/compiled"))
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    /// Runs the program to its end.
+    pub fn run<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Output {
+        self.command(arguments).output().expect("the program starts")
+    }
+
+    /// Starts a host and waits until it is ready.
+    pub fn start(&self) -> Host {
+        let queue = format!("file:{}", self.data().join("queue.redb").display());
+        self.start_with(&["--queue", &queue])
+    }
+
+    /// Starts a host with other flags than `--listen`.
+    pub fn start_with(&self, flags: &[&str]) -> Host {
+        let log = self.folder().join("stderr.log");
+        let stderr = OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
+        let mut command = self.command(["serve", "--listen", "127.0.0.1:0"].iter().chain(flags));
+        command.stdout(Stdio::piped()).stderr(stderr);
+        let mut child = spawn(command);
+        let lines = read_lines(child.stdout.take().expect("stdout is piped"));
+        let deadline = Instant::now() + START;
+        let address = loop {
+            match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => match line.strip_prefix("visavis: listening on http://") {
+                    Some(address) => break address.parse::<SocketAddr>().expect("the line names an address"),
+                    None => continue,
+                },
+                Err(_) => {
+                    let _ = child.kill();
+                    panic!(
+                        "the host did not say where it listens within {START:?}; {:?}\n{}",
+                        child.wait(),
+                        tail(&log)
+                    );
+                }
+            }
+        };
+        let host = Host { setup: self.clone(), child: Mutex::new(child), address, log };
+        host.await_readiness(deadline);
+        host
+    }
+}
+
+/// A running host. Dropping it kills it.
+#[derive(Debug)]
+pub struct Host {
+    setup: Setup,
+    child: Mutex<Child>,
+    address: SocketAddr,
+    log: PathBuf,
+}
+
+impl Host {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// An ordinary client of it.
+    pub fn client(&self) -> Client {
+        Client::new(self.address)
+    }
+
+    /// What it was started with; starting that again continues with the same data.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
+    /// Its log so far.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(&self.log).expect("the log can be read")).into_owned()
+    }
+
+    /// Its resident memory, bytes.
+    pub fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id())).expect("the host runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("the kernel counts memory");
+        let kib: u64 = line.trim().trim_end_matches(" kB").trim().parse().expect("memory is a number of kB");
+        kib * 1024
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&self) -> bool {
+        matches!(self.child.lock().expect("no test breaks off here").try_wait(), Ok(None))
+    }
+
+    /// Kills it as `kill -9` does.
+    pub fn kill(self) -> Setup {
+        let mut child = self.child.lock().expect("no test breaks off here");
+        child.kill().expect("the host still runs");
+        child.wait().expect("a killed host ends");
+        drop(child);
+        self.setup.clone()
+    }
+
+    /// Asks it to stop, as `kill` does.
+    pub fn terminate(&self) {
+        // SAFETY: the process is our child and has not been waited for, so that its id is still its own.
+        let sent = unsafe { libc::kill(self.id().cast_signed(), libc::SIGTERM) };
+        assert_eq!(sent, 0, "the host still runs");
+    }
+
+    /// Waits for its end.
+    pub fn wait(&self, patience: Duration) -> ExitStatus {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.lock().expect("no test breaks off here").try_wait().expect("a child") {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "the host did not end within {patience:?}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    fn id(&self) -> u32 {
+        self.child.lock().expect("no test breaks off here").id()
+    }
+
+    fn await_readiness(&self, deadline: Instant) {
+        loop {
+            if self.client().try_get("/readyz").is_some_and(|answer| answer.status == 200) {
+                return;
+            }
+            assert!(self.is_running(), "the host ended before it was ready:\n{}", tail(&self.log));
+            assert!(Instant::now() < deadline, "the host was not ready within {START:?}:\n{}", tail(&self.log));
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the end of the host's log ---\n{}", tail(&self.log));
+        }
+        if let Ok(child) = self.child.get_mut() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The host that all tests use which need none of their own.
+pub fn shared() -> Shared {
+    static HOST: OnceLock<Host> = OnceLock::new();
+    Shared(HOST.get_or_init(|| Setup::new().start()))
+}
+
+/// One test's use of the shared host.
+#[derive(Debug)]
+pub struct Shared(&'static Host);
+
+impl Deref for Shared {
+    type Target = Host;
+
+    fn deref(&self) -> &Host {
+        self.0
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            eprintln!("--- the end of the shared host's log ---\n{}", tail(&self.0.log));
+        }
+    }
+}
+
+/// Starts a process that the kernel kills when this program ends. The kernel goes by the thread that started it, so one
+/// thread that lives as long as the program starts them all.
+fn spawn(mut command: Command) -> Child {
+    type Order = (Command, Sender<std::io::Result<Child>>);
+    static LAUNCHER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
+    let launcher = LAUNCHER.get_or_init(|| {
+        let (orders, received) = channel::<Order>();
+        thread::spawn(move || received.into_iter().for_each(|(mut command, reply)| _ = reply.send(command.spawn())));
+        Mutex::new(orders)
+    });
+    // SAFETY: between fork and exec only one system call is made, and it allocates nothing.
+    unsafe {
+        command.pre_exec(|| match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        });
+    }
+    let (reply, child) = channel();
+    launcher.lock().expect("the launcher never breaks off").send((command, reply)).expect("the launcher lives");
+    child.recv().expect("the launcher answers").expect("the host starts")
+}
+
+/// Reads lines on a thread of their own, so that the host is never blocked by a full pipe.
+fn read_lines(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+            // Nobody listens after the first line of interest, but the pipe must be emptied all the same.
+            let _ = sender.send(line);
+        }
+    });
+    receiver
+}
+
+fn tail(log: &Path) -> String {
+    use std::io::{Read, Seek, SeekFrom};
+    const MOST: u64 = 6000;
+    let read = || -> std::io::Result<String> {
+        let mut file = File::open(log)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(MOST)))?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    read().unwrap_or_else(|error| format!("(the log cannot be read: {error})"))
+}

@@ -1,0 +1,170 @@
+//! The commands that need no server: their output and exit statuses.
+
+use std::process::Output;
+
+use serde_json::Value;
+use visavis_tests::host::Setup;
+use visavis_tests::photos::{path, photo, saved};
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn verify(setup: &Setup, first: &str, second: &str, more: &[&str]) -> Output {
+    let (first, second) = (path(first), path(second));
+    let photographs = [first.as_os_str(), second.as_os_str()];
+    setup.run(
+        [std::ffi::OsStr::new("verify")].into_iter().chain(photographs).chain(more.iter().map(std::ffi::OsStr::new)),
+    )
+}
+
+#[test]
+fn verify_says_the_verdict_by_its_exit_status() {
+    let setup = Setup::new();
+    let same = verify(&setup, "obama.jpg", "obama2.jpg", &[]);
+    assert_eq!(same.status.code(), Some(0), "{}", stderr(&same));
+    assert!(!stdout(&same).is_empty());
+    let other = verify(&setup, "obama.jpg", "biden.jpg", &[]);
+    assert_eq!(other.status.code(), Some(1), "{}", stderr(&other));
+    let undecided = verify(&setup, "obama.jpg", "chelsea.png", &[]);
+    assert_eq!(undecided.status.code(), Some(2));
+    let complaint = stderr(&undecided);
+    assert!(complaint.contains("no_face") && complaint.contains("chelsea.png"), "{complaint}");
+}
+
+#[test]
+fn verify_prints_the_result_as_json() {
+    let output = verify(&Setup::new(), "obama.jpg", "obama2.jpg", &["--json"]);
+    assert_eq!(stdout(&output).lines().count(), 1);
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(result["verified"], true);
+    let keys: Vec<_> = result.as_object().unwrap().keys().take(3).collect();
+    assert_eq!(keys, ["verified", "verification_score", "euclidean_distance"]);
+    let output = verify(&Setup::new(), "chelsea.png", "obama.jpg", &["--json"]);
+    assert_eq!(output.status.code(), Some(2));
+    let result: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&result["error"]["code"], &result["error"]["image"]), (&"no_face".into(), &1.into()));
+}
+
+#[test]
+fn verify_takes_the_policy_from_flags() {
+    let setup = Setup::new();
+    assert_eq!(verify(&setup, "obama.jpg", "obama2.jpg", &["--threshold", "0.05"]).status.code(), Some(1));
+    assert_eq!(verify(&setup, "obama.jpg", "biden.jpg", &["--threshold", "2"]).status.code(), Some(0));
+    let refused = verify(&setup, "obama.jpg", "biden.jpg", &["--threshold", "3"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("threshold"), "{}", stderr(&refused));
+}
+
+#[test]
+fn verify_draws_what_it_saw() {
+    let setup = Setup::new();
+    let out = setup.folder().join("out.png");
+    let output = verify(&setup, "obama.jpg", "biden.jpg", &["--annotate", &out.to_string_lossy()]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let drawn = image::open(&out).expect("a PNG").to_rgb8();
+    assert!(drawn.width() > 400 && drawn.height() > 200, "{} x {}", drawn.width(), drawn.height());
+    let colours: std::collections::HashSet<_> = drawn.pixels().collect();
+    assert!(colours.len() > 1000, "it shows the photographs");
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let setup = Setup::new();
+    let output = setup.run(["verify", "missing-a.jpg", "missing-b.jpg"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("missing-a.jpg"), "{}", stderr(&output));
+    let text = saved(setup.folder(), "letter.jpg", b"This is a letter, not a photograph.");
+    let output = setup.run(["verify".as_ref(), text.as_os_str(), path("obama.jpg").as_os_str()]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("unsupported_format"), "{}", stderr(&output));
+}
+
+#[test]
+fn analyze_describes_the_good_ones_and_names_the_bad() {
+    let setup = Setup::new();
+    saved(setup.folder(), "cut.jpg", &photo("obama.jpg")[..20_000]);
+    let good = path("obama2.jpg");
+    let arguments =
+        ["analyze".as_ref(), "--json".as_ref(), "cut.jpg".as_ref(), good.as_os_str(), "missing.png".as_ref()];
+    let output = setup.run::<&std::ffi::OsStr>(arguments);
+    assert_eq!(output.status.code(), Some(2));
+    let lines: Vec<Value> = stdout(&output).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 3, "{}", stdout(&output));
+    assert_eq!((&lines[0]["file"], &lines[0]["error"]["code"]), (&"cut.jpg".into(), &"invalid_image".into()));
+    assert_eq!(lines[1]["faces"].as_array().map(Vec::len), Some(1), "{}", lines[1]);
+    assert_eq!(lines[2]["file"], "missing.png");
+    assert!(lines[2].get("error").is_some() && lines[2].get("faces").is_none());
+    let output = setup.run(["analyze".as_ref(), good.as_os_str()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(stdout(&output).contains("1 face"), "{}", stdout(&output));
+}
+
+#[test]
+fn doctor_finds_all_well() {
+    let setup = Setup::new();
+    let output = setup.run(["doctor"]);
+    assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+    let output = setup.run(["doctor", "--json"]);
+    let findings: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(findings["fine"], true, "{findings}");
+    assert!(findings["findings"].as_array().is_some_and(|findings| findings.len() >= 6), "{findings}");
+}
+
+#[test]
+fn doctor_finds_what_is_missing_and_says_the_mend() {
+    let cases = [
+        ("VISAVIS_NN__LIBRARY", "/nowhere/libonnxruntime.so", "/nowhere/libonnxruntime.so"),
+        ("VISAVIS_MODELS__DIR", "/nowhere/models", "/nowhere/models"),
+        ("VISAVIS_COMPONENTS__SCORER__PATH", "/nowhere/scorer.wasm", "/nowhere/scorer.wasm"),
+    ];
+    for (variable, value, named) in cases {
+        let output = Setup::new().set(variable, value).run(["doctor"]);
+        assert_eq!(output.status.code(), Some(1), "{variable}");
+        let told = stdout(&output);
+        assert!(told.contains("FAIL") && told.contains(named), "{told}");
+    }
+}
+
+#[test]
+fn a_model_that_was_changed_is_refused() {
+    let setup = Setup::new();
+    let (from, to) = (visavis_tests::photos::assets().join("models"), setup.folder().join("models"));
+    std::fs::create_dir(&to).unwrap();
+    for entry in std::fs::read_dir(&from).unwrap().map(Result::unwrap).filter(|entry| entry.path().is_file()) {
+        std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+    }
+    let model = std::fs::read_dir(&to).unwrap().map(|entry| entry.unwrap().path());
+    let model = model.filter(|path| path.extension().is_some_and(|e| e == "onnx")).min().expect("a model");
+    let mut bytes = std::fs::read(&model).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&model, bytes).unwrap();
+    let output = setup.set("VISAVIS_MODELS__DIR", to.display()).run(["serve", "--listen", "127.0.0.1:0"]);
+    assert!(!output.status.success());
+    let name = model.file_name().unwrap().to_string_lossy();
+    assert!(stderr(&output).contains(&*name), "{}", stderr(&output));
+}
+
+#[test]
+fn help_is_for_newcomers() {
+    let setup = Setup::new();
+    for (arguments, words) in [
+        (&["--help"][..], &["serve", "verify", "analyze", "doctor", "Examples"][..]),
+        (&["serve", "--help"], &["--listen", "--queue", "curl"]),
+        (&["verify", "--help"], &["--json", "--annotate", "exit status"]),
+    ] {
+        let output = setup.run(arguments);
+        assert_eq!(output.status.code(), Some(0));
+        for word in words {
+            assert!(stdout(&output).contains(word), "{word} in\n{}", stdout(&output));
+        }
+    }
+    let output = setup.run(["serve", "--lisen", "x"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("--listen"), "{}", stderr(&output));
+}

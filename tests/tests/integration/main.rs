@@ -1,0 +1,17 @@
+//! The integration tests: one binary, so that one host serves all tests that need none of their own.
+//!
+//! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy`, which
+//! reads its sources.
+
+mod command_line;
+mod configuration;
+mod contract;
+mod durability;
+mod failures;
+mod golden;
+mod hostile_bodies;
+mod hostile_files;
+mod limits;
+mod privacy;
+mod refusals;
+mod tidy;

@@ -1,0 +1,78 @@
+//! Photographs leave no trace: not on the disk, not in the log.
+
+use std::os::unix::fs::PermissionsExt;
+
+use visavis_tests::form::Form;
+use visavis_tests::host::Setup;
+use visavis_tests::photos::photo;
+use visavis_tests::traces::Traces;
+
+const NAMES: [&str; 3] = ["obama.jpg", "obama2.jpg", "32bit.png"];
+
+fn traces() -> Traces {
+    let photographs = NAMES.map(photo);
+    Traces::of(photographs.iter().map(|photograph| photograph.as_slice()))
+}
+
+#[test]
+fn photographs_are_never_on_the_disk_in_the_clear() {
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let (client, traces, data) = (host.client(), traces(), host.setup().data());
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    let png = Form::photos("32bit.png", "obama.jpg");
+    let ids: Vec<_> = (0..12).map(|task| client.submit(if task % 2 == 0 { &form } else { &png })).collect();
+
+    let waiting = client.get(&format!("/status/{}", ids[11])).json();
+    assert_eq!(waiting["status"], "PENDING", "the search below must see waiting tasks");
+    let stored: u64 = std::fs::read_dir(&data).unwrap().map(|entry| entry.unwrap().metadata().unwrap().len()).sum();
+    assert!(stored > 1_000_000, "the photographs are there, {stored} bytes");
+    assert_eq!(traces.in_folder(&data), Vec::<std::path::PathBuf>::new(), "while tasks wait");
+    for id in &ids {
+        assert_eq!(client.ended(id)["status"], "SUCCESS");
+    }
+    assert_eq!(traces.in_folder(&data), Vec::<std::path::PathBuf>::new(), "after they have ended");
+
+    let folder = host.setup().folder().to_owned();
+    let setup = host.kill();
+    assert_eq!(traces.in_folder(&folder), Vec::<std::path::PathBuf>::new(), "after the host is gone");
+    drop(setup);
+}
+
+#[test]
+fn the_search_finds_what_is_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a/b");
+    std::fs::create_dir(folder.path().join("a")).unwrap();
+    std::fs::write(&path, &photo("obama2.jpg")[7777..7841]).unwrap();
+    assert_eq!(traces().in_folder(folder.path()), [path]);
+}
+
+#[test]
+fn the_key_is_for_its_owner_alone() {
+    let host = Setup::new().start();
+    let keys: Vec<_> = std::fs::read_dir(host.setup().data())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .filter(|entry| entry.file_name().to_string_lossy().contains("key"))
+        .collect();
+    assert_eq!(keys.len(), 1);
+    assert_eq!(keys[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn the_log_holds_neither_names_nor_pixels() {
+    let host = Setup::new().set("VISAVIS_TELEMETRY__LOG", "trace").start();
+    let client = host.client();
+    let name = "my-secret-holiday";
+    let part = |form: Form, field: &str, bytes: &[u8]| {
+        form.part(&format!("name=\"{field}\"; filename=\"{name}.jpg\""), Some("image/jpeg"), bytes)
+    };
+    let good = part(part(Form::new(), "image1", &photo("obama.jpg")), "image2", &photo("obama2.jpg"));
+    assert_eq!(client.verify(&good)["status"], "SUCCESS");
+    let broken = part(part(Form::new(), "image1", &photo("obama.jpg")[..9000]), "image2", &photo("obama2.jpg"));
+    assert_eq!(client.verify(&broken)["error"]["code"], "invalid_image");
+    let log = host.log();
+    assert!(log.len() > 100, "there is a log");
+    assert!(!log.contains(name), "the log names a file");
+    assert_eq!(traces().find(log.as_bytes()), None);
+}

@@ -1,7 +1,7 @@
 //! Inference: the graphs that guests may load by name through `wasi:nn`.
 //!
-//! Owns ONNX Runtime, the named graphs, their pooled sessions and the bounds on one inference. Must never know what a graph
-//! is for: no face, photograph, threshold or task.
+//! Owns ONNX Runtime, the named graphs, their pooled sessions and the bounds on one inference. Must never know what a
+//! graph is for: no face, photograph, threshold or task.
 //!
 //! # Layout
 //!
@@ -50,8 +50,8 @@ pub(crate) struct Config {
 
 impl Config {
     /// The defaults: one session a core that this process may use (its cgroup's quota and affinity, not the machine's
-    /// cores) and one thread each, for independent inferences scale better than the parts of one; 64 Mi elements, which a
-    /// picture of 22 megapixels in three colours fills.
+    /// cores) and one thread each, for independent inferences scale better than the parts of one; 64 Mi elements, which
+    /// a picture of 22 megapixels in three colours fills.
     pub(crate) fn new(library: impl Into<PathBuf>) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self { library: library.into(), sessions: cores, threads: 1, max_elements: 64 << 20 }
@@ -90,7 +90,7 @@ pub(crate) enum NnError {
     },
     /// A graph cannot be loaded or cannot be served.
     #[error(
-        "the graph '{name}' cannot be served: {reason}; run `cargo xtask setup`, or mend the entry in the model manifest"
+        "the graph '{name}' cannot be served: {reason}; run `cargo xtask setup`, or mend its entry in the manifest"
     )]
     Graph {
         /// The graph's name.
@@ -143,8 +143,8 @@ impl Nn {
         Ok(Self { version: runtime.version().into(), networks: networks.into(), watchdog })
     }
 
-    /// What one store sees. Waiting for a session and running it end at `deadline`, when they answer an error. Guests load
-    /// graphs by name; bringing their own is refused, since there is no backend that would take them.
+    /// What one store sees. Waiting for a session and running it end at `deadline`, when they answer an error. Guests
+    /// load graphs by name; bringing their own is refused, since there is no backend that would take them.
     pub(crate) fn context(&self, deadline: Instant) -> WasiNnCtx {
         let graphs = Graphs::new(&self.networks, &self.watchdog, deadline);
         WasiNnCtx::new([], graphs.into())

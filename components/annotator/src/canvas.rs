@@ -1,7 +1,7 @@
 //! Pixels and the shapes that are drawn on them, with smooth edges.
 //!
-//! Owns blending and clipping. Every coordinate may be anything, also not finite: what lies outside is not drawn. Must never
-//! know what a shape stands for.
+//! Owns blending and clipping. Every coordinate may be anything, also not finite: what lies outside is not drawn. Must
+//! never know what a shape stands for.
 
 use face::photograph::Photograph;
 
@@ -119,7 +119,8 @@ impl Canvas {
 
     /// Blends every pixel in `bounds` whose `coverage`, asked at its centre, is more than 0.
     fn cover(&mut self, bounds: [f32; 4], color: Color, coverage: impl Fn(f32, f32) -> f32) {
-        // `max` and `min` prefer a number to what is none, and the cast saturates: the range is within the clipping area.
+        // `max` and `min` prefer a number to what is none, and the cast saturates: the range is within the clipping
+        // area.
         let whole = |side: f32, from: usize, to: usize| side.max(from as f32).min(to as f32) as usize;
         let clip = self.clip;
         let columns = whole(bounds[0].floor(), clip.left, clip.right)..whole(bounds[2].ceil(), clip.left, clip.right);

@@ -49,7 +49,8 @@ impl Pose {
     fn axes(self) -> [Position; 3] {
         let [(sin_yaw, cos_yaw), (sin_pitch, cos_pitch), (sin_roll, cos_roll)] =
             [self.yaw, self.pitch, self.roll].map(|degrees| degrees.to_radians().sin_cos());
-        // Turned about the vertical axis after the horizontal one, and drawn without perspective; then rolled as a whole.
+        // Turned about the vertical axis after the horizontal one, and drawn without perspective; then rolled as a
+        // whole.
         [(cos_yaw, 0.0), (-sin_yaw * sin_pitch, cos_pitch), (sin_yaw * cos_pitch, sin_pitch)]
             .map(|(x, y)| (x * cos_roll - y * sin_roll, x * sin_roll + y * cos_roll))
     }

@@ -1,7 +1,7 @@
 //! The annotator component: draws what was seen in photographs, and what was decided of them.
 //!
-//! Owns the translation between the component's interface and the picture, and the refusals. Must never know networks, HTTP or
-//! a rule of scoring: what is frontal and what is verified it is told.
+//! Owns the translation between the component's interface and the picture, and the refusals. Must never know networks,
+//! HTTP or a rule of scoring: what is frontal and what is verified it is told.
 //!
 //! # Layout
 //!
@@ -49,7 +49,8 @@ impl Guest for Annotator {
         let compared = verdict.as_ref().map(|verdict| [verdict.faces.0, verdict.faces.1]);
         let sizes: Vec<_> = photographs.iter().map(|photo| (photo.analysis.width, photo.analysis.height)).collect();
         let height = picture::common_height(&sizes);
-        // One after the other, and each photograph is gone once it is drawn: two large ones at a time need not fit into memory.
+        // One after the other, and each photograph is gone once it is drawn: two large ones at a time need not fit into
+        // memory.
         let columns = photographs.into_iter().enumerate().map(|(index, photograph)| {
             let which = format!("Photograph {} ({})", index + 1, photograph.caption);
             let meant = compared.map_or(0, |faces| faces[index]) as usize;
@@ -67,7 +68,8 @@ impl Guest for Annotator {
     }
 }
 
-/// Decodes a photograph and brings it and its faces to the picture's scale. `meant` is the index of the face that counts.
+/// Decodes a photograph and brings it and its faces to the picture's scale. `meant` is the index of the face that
+/// counts.
 fn column(photograph: Photograph, meant: usize, height: usize) -> Result<Column, String> {
     let Photograph { bytes, analysis, caption, frontal } = photograph;
     if frontal.len() != analysis.faces.len() {

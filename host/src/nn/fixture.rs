@@ -1,7 +1,7 @@
 //! Small graphs for tests, written byte by byte.
 //!
-//! Owns as much of ONNX's protobuf as a graph of a few nodes needs, and where tests find the library and the real models. Must
-//! never be part of the host that ships.
+//! Owns as much of ONNX's protobuf as a graph of a few nodes needs, and where tests find the library and the real
+//! models. Must never be part of the host that ships.
 
 use std::path::PathBuf;
 

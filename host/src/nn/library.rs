@@ -32,7 +32,8 @@ impl Runtime {
         let path = library.canonicalize().map_err(|_| NnError::LibraryMissing(library.to_owned()))?;
         let unusable = |reason: String| NnError::LibraryUnusable { path: path.clone(), reason };
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
-        // `ort` takes the first library it is given and panics on a bad one, so it is given only one that was looked at.
+        // `ort` takes the first library it is given and panics on a bad one, so it is given only one that was looked
+        // at.
         let version = version_of(&path).map_err(unusable)?;
         if let Some(runtime) = &*loaded {
             if runtime.library != path {

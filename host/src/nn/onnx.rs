@@ -1,7 +1,7 @@
 //! Graphs on ONNX Runtime.
 //!
-//! Owns sessions, how they are set up, and one run of a graph with a guest's tensors. Must never know stores, or WebAssembly
-//! beyond wasi-nn's tensors.
+//! Owns sessions, how they are set up, and one run of a graph with a guest's tensors. Must never know stores, or
+//! WebAssembly beyond wasi-nn's tensors.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -21,8 +21,8 @@ use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
 use super::{Config, NnError};
 
-/// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the next.
-/// Enough for a picture of 1.4 megapixels in three colours.
+/// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the
+/// next. Enough for a picture of 1.4 megapixels in three colours.
 const KEPT_ELEMENTS: usize = 4 << 20;
 
 /// Why a computation has no result.

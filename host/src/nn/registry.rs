@@ -1,7 +1,7 @@
 //! What one store sees of inference.
 //!
-//! Owns wasi-nn's traits, over graphs that all stores share and a deadline that is the store's own. Must never know which
-//! library runs a graph.
+//! Owns wasi-nn's traits, over graphs that all stores share and a deadline that is the store's own. Must never know
+//! which library runs a graph.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -69,14 +69,15 @@ impl BackendExecutionContext for Timed {
 }
 
 impl Timed {
-    // The calls of the older interface, which keep tensors between calls. No component can make them: they are not in the WIT.
+    // The calls of the older interface, which keep tensors between calls. No component can make them: they are not in
+    // the WIT.
     fn stateful(&self) -> BackendError {
         refuse(ComputeError::Stateful { graph: self.network.name().to_owned() })
     }
 }
 
-/// wasi-nn shows a guest the text of one kind of error only, the one about tensors; so what a guest did wrong goes there.
-/// What went wrong on the host's side is for the log.
+/// wasi-nn shows a guest the text of one kind of error only, the one about tensors; so what a guest did wrong goes
+/// there. What went wrong on the host's side is for the log.
 fn refuse(error: ComputeError) -> BackendError {
     if error.is_the_guests() {
         tracing::debug!(%error, "inference refused");

@@ -1,7 +1,7 @@
 //! Tensors as guests hand them in: bytes that claim a type and a shape.
 //!
-//! Owns the element types, what a graph declares of its inputs and outputs, and the check of one against the other. Must
-//! never know how a graph is run.
+//! Owns the element types, what a graph declares of its inputs and outputs, and the check of one against the other.
+//! Must never know how a graph is run.
 
 use std::fmt;
 
@@ -165,7 +165,8 @@ pub(crate) fn aligned<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
 
 /// Bytes as elements, copied to where they are aligned. A part of an element at the end is left out.
 pub(crate) fn copied<T: Plain>(bytes: &[u8]) -> Vec<T> {
-    // SAFETY: each chunk has the size of one element, any bytes make up a valid one, and the read asks for no alignment.
+    // SAFETY: each chunk has the size of one element, any bytes make up a valid one, and the read asks for no
+    // alignment.
     bytes.chunks_exact(size_of::<T>()).map(|chunk| unsafe { chunk.as_ptr().cast::<T>().read_unaligned() }).collect()
 }
 

@@ -47,14 +47,15 @@ impl Watchdog {
         Ok(Self { shared, thread: Some(thread) })
     }
 
-    /// Calls `stop` at `deadline`, unless the watch has ended before. `stop` only raises a flag: it runs under the lock, so
-    /// that it is never called once [`Watch::end`] has returned.
+    /// Calls `stop` at `deadline`, unless the watch has ended before. `stop` only raises a flag: it runs under the
+    /// lock, so that it is never called once [`Watch::end`] has returned.
     pub(crate) fn watch(&self, deadline: Instant, stop: impl FnOnce() + Send + 'static) -> Watch<'_> {
         let mut state = self.shared.lock();
         let key = (deadline, state.started);
         state.started += 1;
         state.runs.insert(key, Box::new(stop));
-        // A thread that looks early enough is left asleep: most runs end long before their deadline and cost no wake-up.
+        // A thread that looks early enough is left asleep: most runs end long before their deadline and cost no
+        // wake-up.
         if state.looks_at.is_none_or(|at| deadline < at) {
             state.looks_at = Some(deadline);
             self.shared.changed.notify_one();

@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 pub(crate) fn digest(path: &Path) -> Result<Option<String>> {
     let mut file = match File::open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(None),
         Err(error) => return Err(error).with_context(|| format!("can not read {}", path.display())),
     };
     let mut digest = Sha256::new();

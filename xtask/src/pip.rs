@@ -4,7 +4,7 @@
 //! network afterwards. Knows no archive's content.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::thread;
@@ -46,8 +46,7 @@ fn lock(cache: &Path) -> Result<File> {
 /// Downloads into a folder of its own, whose remains of an interrupted run are swept away first, then renames.
 fn download(archive: &Archive, cache: &Path, place: &Path) -> Result<()> {
     let desk = cache.join("unfinished");
-    let (temporary, log) = (desk.join("tmp"), desk.join("log"));
-    let requirement = desk.join("requirements.txt");
+    let (temporary, requirement) = (desk.join("tmp"), desk.join("requirements.txt"));
     let prepare = || -> io::Result<()> {
         match fs::remove_dir_all(&desk) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -61,16 +60,14 @@ fn download(archive: &Archive, cache: &Path, place: &Path) -> Result<()> {
     prepare().map_err(|error| files::refusal(&desk, &error))?;
 
     let (program, arguments) = pip()?;
-    let output = File::create(&log).map_err(|error| files::refusal(&log, &error))?;
     let mut command = Command::new(program);
     command.args(arguments).args(["download", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]);
     command.args(["--no-deps", "--progress-bar", "off"]).args(archive.pip_options());
     command.arg("--dest").arg(&desk).arg("--requirement").arg(&requirement);
     command.env("TMPDIR", &temporary).stdin(Stdio::null());
-    command.stdout(output.try_clone()?).stderr(output);
-    let status = watch(&mut command, archive, &desk)?;
+    let (status, said) = watch(command, archive, &desk)?;
     if !status.success() {
-        return Err(explain(archive, &fs::read_to_string(&log).unwrap_or_default()));
+        return Err(explain(archive, &said));
     }
 
     let fetched = desk.join(&archive.file);
@@ -87,9 +84,20 @@ fn download(archive: &Archive, cache: &Path, place: &Path) -> Result<()> {
     keep().map_err(|error| files::refusal(place, &error))
 }
 
-/// Runs pip and shows how its files grow.
-fn watch(command: &mut Command, archive: &Archive, desk: &Path) -> Result<ExitStatus> {
+/// Runs pip and shows how its files grow. Answers how it ended and what it said.
+fn watch(mut command: Command, archive: &Archive, desk: &Path) -> Result<(ExitStatus, String)> {
+    // Kept in memory and not in a file, for the disk may be full.
+    let (mut output, input) = io::pipe()?;
+    command.stdout(input.try_clone()?).stderr(input);
     let mut child = command.spawn().context("can not start pip")?;
+    // The command holds the other end of the pipe.
+    drop(command);
+    let reader = thread::spawn(move || {
+        let mut said = Vec::new();
+        // What could be read is good enough for a message.
+        let _ = output.read_to_end(&mut said);
+        String::from_utf8_lossy(&said).into_owned()
+    });
     let bar = progress::bytes(&format!("fetching {} {}", archive.package, archive.version), archive.size);
     let status = loop {
         if let Some(status) = child.try_wait()? {
@@ -99,7 +107,7 @@ fn watch(command: &mut Command, archive: &Archive, desk: &Path) -> Result<ExitSt
         thread::sleep(Duration::from_millis(100));
     };
     bar.finish_and_clear();
-    Ok(status)
+    Ok((status, reader.join().unwrap_or_default()))
 }
 
 /// Files come and go while pip works, so what can not be read counts as nothing.
@@ -153,10 +161,13 @@ fn explain(archive: &Archive, log: &str) -> anyhow::Error {
     } else if says(&["No matching distribution found"]) {
         "see that pip's package index has this version; if it is a mirror, it may lack it"
     } else {
-        "see what pip says above"
+        "see what pip says"
     };
-    let tail: Vec<_> = log.lines().rev().filter(|line| !line.trim().is_empty()).take(6).collect();
-    let tail: String = tail.into_iter().rev().map(|line| format!("\n  pip: {}", line.trim())).collect();
+    // Errors first: warnings of every attempt to connect say the same again and again.
+    let spoken: Vec<_> = log.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    let errors: Vec<_> = spoken.iter().filter(|line| line.contains("ERROR") || line.contains("Error: ")).collect();
+    let chosen = if errors.is_empty() { spoken.iter().collect() } else { errors };
+    let tail: String = chosen[chosen.len().saturating_sub(5)..].iter().map(|line| format!("\n  pip: {line}")).collect();
     anyhow!("{what}{tail}\n  mend: {mend}")
 }
 

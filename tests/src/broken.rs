@@ -132,7 +132,7 @@ fn giants() -> Vec<Broken> {
     for (width, height) in [(10_000_u16, 10_000_u16), (65_535, 65_535)] {
         let (w, h) = (width.to_be_bytes(), height.to_be_bytes());
         let mut jpeg = photo("obama.jpg").to_vec();
-        let frame = jpeg.windows(2).position(|marker| matches!(marker, [0xff, 0xc0 | 0xc2])).expect("a frame header");
+        let frame = segment(&jpeg, &FRAMES);
         jpeg[frame + 5..frame + 9].copy_from_slice(&[h[0], h[1], w[0], w[1]]);
         files.push(broken(format!("JPEG of {width} x {height}"), jpeg, LARGE));
 
@@ -205,19 +205,13 @@ fn liars() -> Vec<Broken> {
         ));
     }
     let photograph = photo("obama.jpg");
-    let scan = photograph.windows(2).position(|marker| marker == [0xff, 0xda]).expect("a scan");
-    let mut tables = photograph.to_vec();
-    let quantization = tables.windows(2).position(|marker| marker == [0xff, 0xdb]).expect("a table");
-    tables[quantization + 3] = 0xff;
-    files.push(broken("JPEG with a broken quantization table", tables, INVALID));
+    let [quantization, frame, scan] = [&[0xdb][..], &FRAMES, &[0xda]].map(|markers| segment(&photograph, markers));
+    let changed = |at: usize, bytes: &[u8]| [&photograph[..at], bytes, &photograph[at + bytes.len()..]].concat();
+    files.push(broken("JPEG with a broken quantization table", changed(quantization + 4, &[0xff]), INVALID));
+    files.push(broken("JPEG with a frame of no size", changed(frame + 5, &[0; 4]), INVALID));
+    files.push(broken("JPEG with a frame of 7 colours", changed(frame + 9, &[7]), INVALID));
     files.push(broken("JPEG without a scan", [&photograph[..scan], b"\xff\xd9"].concat(), INVALID));
-    let mut without_tables = photograph.to_vec();
-    without_tables.drain(quantization..scan);
-    files.push(broken("JPEG without tables", without_tables, INVALID));
-    let mut no_size = photograph.to_vec();
-    let frame = no_size.windows(2).position(|marker| matches!(marker, [0xff, 0xc0 | 0xc2])).expect("a frame header");
-    no_size[frame + 5..frame + 9].fill(0);
-    files.push(broken("JPEG without a size", no_size, INVALID));
+    files.push(broken("JPEG without a frame", [&photograph[..frame], &photograph[scan..]].concat(), INVALID));
     files
 }
 
@@ -242,6 +236,20 @@ fn converted_small(format: ImageFormat) -> Vec<u8> {
         }
         format => converted("obama.jpg", format),
     }
+}
+
+/// The markers of the frames that photographs have: baseline, extended and progressive.
+const FRAMES: [u8; 3] = [0xc0, 0xc1, 0xc2];
+
+/// Where the first segment with one of these markers begins in a JPEG. Segments are walked from one to the next: a
+/// thumbnail inside one of them has segments of its own.
+fn segment(jpeg: &[u8], markers: &[u8]) -> usize {
+    let mut at = 2;
+    while !markers.contains(&jpeg[at + 1]) {
+        assert_eq!(jpeg[at], 0xff, "a segment begins at {at}");
+        at += 2 + usize::from(u16::from_be_bytes([jpeg[at + 2], jpeg[at + 3]]));
+    }
+    at
 }
 
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";

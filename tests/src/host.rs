@@ -58,8 +58,8 @@ impl Setup {
 
     /// Sets a variable of the environment, as `VISAVIS_WORKER__CONCURRENCY`.
     #[must_use]
-    pub fn set(mut self, variable: &str, value: impl ToString) -> Self {
-        self.environment.push((variable.to_owned(), value.to_string()));
+    pub fn set(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
         self
     }
 
@@ -234,8 +234,24 @@ impl Drop for Host {
 
 /// The host that all tests use which need none of their own.
 pub fn shared() -> Shared {
-    static HOST: OnceLock<Host> = OnceLock::new();
-    Shared(HOST.get_or_init(|| Setup::new().start()))
+    Shared(SHARED.get_or_init(|| {
+        // SAFETY: the function takes nothing, allocates no thread and does not unwind.
+        unsafe { libc::atexit(clear_away) };
+        Setup::new().start()
+    }))
+}
+
+static SHARED: OnceLock<Host> = OnceLock::new();
+
+/// Ends the shared host and removes its folder when the test program ends: nobody drops what is static.
+extern "C" fn clear_away() {
+    if let Some(host) = SHARED.get() {
+        if let Ok(mut child) = host.child.lock() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let _ = fs::remove_dir_all(host.setup.folder());
+    }
 }
 
 /// One test's use of the shared host.

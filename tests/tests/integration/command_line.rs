@@ -144,7 +144,7 @@ fn a_model_that_was_changed_is_refused() {
     let middle = bytes.len() / 2;
     bytes[middle] ^= 1;
     std::fs::write(&model, bytes).unwrap();
-    let output = setup.set("VISAVIS_MODELS__DIR", to.display()).run(["serve", "--listen", "127.0.0.1:0"]);
+    let output = setup.set("VISAVIS_MODELS__DIR", &to.to_string_lossy()).run(["serve", "--listen", "127.0.0.1:0"]);
     assert!(!output.status.success());
     let name = model.file_name().unwrap().to_string_lossy();
     assert!(stderr(&output).contains(&*name), "{}", stderr(&output));

@@ -41,7 +41,7 @@ fn an_unusable_value_is_named_with_what_is_accepted() {
 
 #[test]
 fn the_seed_s_variables_are_honoured() {
-    let setup = Setup::new().set("CELERY_TASK_TIMEOUT", 12);
+    let setup = Setup::new().set("CELERY_TASK_TIMEOUT", "12");
     assert_eq!(setting(&setup, "worker.task_timeout"), ("12s".to_owned(), "CELERY_TASK_TIMEOUT".to_owned()));
 
     // Queues other than the embedded one come later; until then the answer must not be silence.
@@ -54,11 +54,11 @@ fn the_seed_s_variables_are_honoured() {
 #[test]
 fn later_layers_win() {
     let setup = Setup::new();
-    saved(setup.folder(), "visavis.toml", b"[queue]\nmax_length = 7\n[worker]\nretries = 7\nconcurrency = 7\n");
-    saved(setup.folder(), ".env", b"VISAVIS_WORKER__RETRIES=8\nVISAVIS_WORKER__CONCURRENCY=8\n");
-    let setup = setup.set("VISAVIS_WORKER__CONCURRENCY", 9);
+    saved(setup.folder(), "visavis.toml", b"[queue]\nmax_length = 7\n[worker]\nretries = 1\nconcurrency = 7\n");
+    saved(setup.folder(), ".env", b"VISAVIS_WORKER__RETRIES=2\nVISAVIS_WORKER__CONCURRENCY=8\n");
+    let setup = setup.set("VISAVIS_WORKER__CONCURRENCY", "9");
     let value = |key: &str| setting(&setup, key).0;
-    assert_eq!(["queue.max_length", "worker.retries", "worker.concurrency"].map(value), ["7", "8", "9"]);
+    assert_eq!(["queue.max_length", "worker.retries", "worker.concurrency"].map(value), ["7", "2", "9"]);
     assert_eq!(setting(&setup, "queue.lease").1, "default");
 }
 

@@ -138,7 +138,7 @@ fn a_waiting_client_is_woken_when_the_task_ends() {
 
 #[test]
 fn an_ended_task_is_told_at_once_and_a_waiting_one_after_the_wait() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let client = host.client();
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let ids: Vec<_> = (0..20).map(|_| client.submit(&form)).collect();
@@ -155,7 +155,7 @@ fn an_ended_task_is_told_at_once_and_a_waiting_one_after_the_wait() {
 
 #[test]
 fn waiting_in_the_submission_ends_with_it_or_without() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let client = host.client();
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let answer = client.post("/verify?wait=30", &form, &[]);
@@ -208,7 +208,7 @@ fn one_idempotency_key_is_one_task() {
 
 #[test]
 fn a_waiting_task_can_be_revoked() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let client = host.client();
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let ids: Vec<_> = (0..8).map(|_| client.submit(&form)).collect();
@@ -229,7 +229,7 @@ fn a_waiting_task_can_be_revoked() {
 
 #[test]
 fn a_running_task_can_be_revoked_and_its_result_is_thrown_away() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).set("VISAVIS_VERIFY__DETECT_MAX_SIDE", 0).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0").start();
     let client = host.client();
     let id = client.submit(&Form::photos("obama3.jpg", "biden.jpg"));
     let path = format!("/status/{id}");

@@ -37,7 +37,7 @@ fn assert_all_succeed(host: &Host, ids: &[String]) -> Vec<Value> {
 
 #[test]
 fn tasks_survive_kill_9_and_each_has_one_result() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let ids = submit(&host, TASKS);
     assert_eq!(ids.iter().collect::<HashSet<_>>().len(), TASKS);
     let setup = host.kill();
@@ -57,7 +57,7 @@ fn tasks_survive_kill_9_and_each_has_one_result() {
 
 #[test]
 fn results_told_before_kill_9_stay_and_the_rest_is_finished() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 2).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "2").start();
     let ids = submit(&host, TASKS);
     host.client().ended(&ids[3]);
     let told: Vec<_> = ids.iter().map(|id| status(&host, id)).collect();
@@ -87,7 +87,7 @@ fn three_kills_in_a_row_lose_nothing() {
 
 #[test]
 fn sigterm_drains_and_loses_nothing() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let ids = submit(&host, 8);
     host.client().ended(&ids[0]);
     let waiting = std::thread::scope(|scope| {

@@ -1,5 +1,8 @@
 //! Each error code of a task, provoked by a real request.
 
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
 use image::ImageFormat;
 use serde_json::{Value, json};
 use visavis_tests::broken::{png, zlib};
@@ -75,7 +78,7 @@ fn non_frontal_face_is_rejected_with_its_pose_or_reported() {
 
 #[test]
 fn timeout() {
-    let setup = Setup::new().set("VISAVIS_WORKER__TASK_TIMEOUT", "100ms").set("VISAVIS_VERIFY__DETECT_MAX_SIDE", 0);
+    let setup = Setup::new().set("VISAVIS_WORKER__TASK_TIMEOUT", "100ms").set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0");
     let host = setup.start();
     assert_failed(&host.client().verify(&Form::photos("obama3.jpg", "biden.jpg")), "timeout", None);
     assert_alive(&host);
@@ -83,7 +86,7 @@ fn timeout() {
 
 #[test]
 fn revoked() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let client = host.client();
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let ids: Vec<_> = (0..6).map(|_| client.submit(&form)).collect();
@@ -95,7 +98,7 @@ fn revoked() {
 #[test]
 fn processing_failed_when_a_component_traps() {
     for slot in ["analyzer", "scorer"] {
-        let host = with_component(slot, &trapping(slot), Setup::new().set("VISAVIS_WORKER__RETRIES", 1)).start();
+        let host = with_component(slot, &trapping(slot), Setup::new().set("VISAVIS_WORKER__RETRIES", "1")).start();
         let client = host.client();
         let status = client.verify(&Form::photos("obama.jpg", "obama2.jpg"));
         assert_failed(&status, "processing_failed", None);
@@ -105,10 +108,28 @@ fn processing_failed_when_a_component_traps() {
 }
 
 #[test]
+fn a_try_that_failed_is_repeated_and_clients_see_it() {
+    let host = with_component("scorer", &trapping("scorer"), Setup::new().set("VISAVIS_WORKER__RETRIES", "3")).start();
+    let client = host.client();
+    let path = format!("/status/{}", client.submit(&Form::pair(&small("obama.jpg", 300), &small("obama2.jpg", 300))));
+    let mut seen = BTreeSet::new();
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !seen.contains("FAILURE") {
+        let status = client.get(&path).json();
+        seen.insert(status["status"].as_str().expect("a status").to_owned());
+        assert_eq!(status.get("error").is_some(), status["status"] == "FAILURE", "{status}");
+        assert!(Instant::now() < deadline, "the task does not end: {seen:?}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert!(seen.contains("RETRY") && !seen.contains("SUCCESS"), "{seen:?}");
+    assert_failed(&client.get(&path).json(), "processing_failed", None);
+}
+
+#[test]
 fn a_component_that_never_ends_is_stopped() {
     for slot in ["analyzer", "scorer"] {
         let deadline = format!("VISAVIS_COMPONENTS__{}__DEADLINE", slot.to_uppercase());
-        let setup = Setup::new().set("VISAVIS_WORKER__RETRIES", 0).set(&deadline, "300ms");
+        let setup = Setup::new().set("VISAVIS_WORKER__RETRIES", "0").set(&deadline, "300ms");
         let host = with_component(slot, &endless(slot), setup).start();
         let status = host.client().verify(&Form::photos("obama.jpg", "obama2.jpg"));
         assert_eq!(status["status"], "FAILURE", "{status}");
@@ -134,7 +155,7 @@ fn a_gateway_that_traps_or_never_ends_takes_only_its_request_down() {
 
 fn with_component(slot: &str, component: &[u8], setup: Setup) -> Setup {
     let path = saved(setup.folder(), "other.wasm", component);
-    setup.set(&format!("VISAVIS_COMPONENTS__{}__PATH", slot.to_uppercase()), path.display())
+    setup.set(&format!("VISAVIS_COMPONENTS__{}__PATH", slot.to_uppercase()), &path.to_string_lossy())
 }
 
 #[track_caller]

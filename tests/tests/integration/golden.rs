@@ -24,7 +24,7 @@ fn analyses() -> &'static BTreeMap<String, Value> {
     ANALYSES.get_or_init(|| {
         let names: Vec<_> = list(&reference()["images"]).iter().map(|image| text(&image["file"])).collect();
         assert!(names.len() >= 10, "{names:?}");
-        let setup = Setup::new().set("VISAVIS_VERIFY__DETECT_MAX_SIDE", 0);
+        let setup = Setup::new().set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0");
         let arguments = ["analyze", "--json"].map(Into::into).into_iter();
         let output = setup.run(arguments.chain(names.iter().map(|name| photos::path(name))));
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

@@ -84,7 +84,7 @@ fn a_body_that_never_ends_is_cut_off() {
 #[test]
 fn more_connections_than_allowed_wait_their_turn() {
     let host =
-        Setup::new().set("VISAVIS_SERVER__MAX_CONNECTIONS", 8).set("VISAVIS_SERVER__HEADER_TIMEOUT", "1s").start();
+        Setup::new().set("VISAVIS_SERVER__MAX_CONNECTIONS", "8").set("VISAVIS_SERVER__HEADER_TIMEOUT", "1s").start();
     let idle: Vec<_> = (0..40).map(|_| TcpStream::connect(host.address()).unwrap()).collect();
     assert_eq!(host.client().get("/healthz").status, 200);
     drop(idle);
@@ -92,7 +92,7 @@ fn more_connections_than_allowed_wait_their_turn() {
 
 #[test]
 fn waiting_clients_leave_room_for_others() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let last = (0..12).map(|_| host.client().submit(&form)).last().unwrap();
     std::thread::scope(|scope| {

@@ -16,7 +16,7 @@ fn traces() -> Traces {
 
 #[test]
 fn photographs_are_never_on_the_disk_in_the_clear() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).start();
+    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
     let (client, traces, data) = (host.client(), traces(), host.setup().data());
     let form = Form::photos("obama.jpg", "obama2.jpg");
     let png = Form::photos("32bit.png", "obama.jpg");

@@ -186,8 +186,8 @@ fn a_body_over_the_limit() {
 
 #[test]
 fn a_queue_that_is_full() {
-    let settings = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", 1).set("VISAVIS_QUEUE__MAX_LENGTH", 2);
-    let host = settings.set("VISAVIS_VERIFY__DETECT_MAX_SIDE", 0).start();
+    let settings = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").set("VISAVIS_QUEUE__MAX_LENGTH", "2");
+    let host = settings.set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0").start();
     let client = host.client();
     let form = Form::photos("obama3.jpg", "biden.jpg");
     let answers: Vec<_> = (0..8).map(|_| client.post("/verify", &form, &[])).collect();

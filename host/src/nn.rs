@@ -24,6 +24,7 @@ use wasmtime_wasi_nn::wit::WasiNnCtx;
 use self::library::Runtime;
 pub(crate) use self::onnx::Network;
 use self::registry::Graphs;
+pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
 
 #[cfg(test)]

@@ -74,7 +74,9 @@ pub(crate) struct InitError(Box<dyn std::error::Error + Send + Sync>);
 /// Sets the log up for the whole process; call it once, before the first event.
 pub(crate) fn init(config: &Config) -> Result<(), InitError> {
     let terminal = io::stderr().is_terminal();
-    let filter = EnvFilter::builder().parse_lossy(&config.log.0);
+    // This crate logs every mistake of a guest as an error: a guest could flood the log. `nn` says what matters.
+    let silenced = "wasmtime_wasi_nn=off".parse().map_err(|error| InitError(Box::new(error)))?;
+    let filter = EnvFilter::builder().parse_lossy(&config.log.0).add_directive(silenced);
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let json = match config.format {
         Format::Auto => !terminal,

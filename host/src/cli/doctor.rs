@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 use crate::app::{self, Models};
 use crate::arguments;
 use crate::config::Config;
-use crate::nn::{Network, Nn};
+use crate::nn::{Network, Nn, Port};
 use crate::queue::embedded::OpenError;
 use crate::queue::{Queue, Stats};
 use crate::runtime::analyzer::Analyzer;
@@ -111,9 +111,11 @@ fn inference(nn: &Nn) -> String {
 
 /// A graph with its tensors: `mtcnn/proposal (input ... -> probability ..., regression ...)`.
 fn signature(graph: &Network) -> String {
-    let listed = |ports: Vec<String>| ports.join(", ");
-    let inputs = listed(graph.inputs().iter().map(ToString::to_string).collect());
-    let outputs = listed(graph.outputs().iter().map(ToString::to_string).collect());
+    let listed = |ports: &[Port]| {
+        let ports: Vec<_> = ports.iter().map(|port| format!("{} {port}", port.name)).collect();
+        ports.join(", ")
+    };
+    let (inputs, outputs) = (listed(graph.inputs()), listed(graph.outputs()));
     format!("{} ({inputs} -> {outputs})", graph.name())
 }
 

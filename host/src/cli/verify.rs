@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Context;
 use serde_json::json;
@@ -17,54 +18,67 @@ use crate::config::Config;
 use crate::runtime::Cancel;
 use crate::runtime::annotator::Annotator;
 use crate::runtime::bindings::annotate::Photograph;
+use crate::runtime::bindings::score::Verdict;
+use crate::runtime::bindings::types::Analysis;
 use crate::task::Wishes;
-use crate::worker::pipeline::Verified;
+use crate::worker::pipeline::{Failed, Verified};
 
 /// Runs the command.
 pub(crate) async fn run(config: &Config, arguments: &arguments::Verify) -> anyhow::Result<ExitCode> {
-    let files = [&arguments.first, &arguments.second];
+    let files = [arguments.first.as_path(), arguments.second.as_path()];
     let photographs = [read(files[0]).await?, read(files[1]).await?];
     let bench = Bench::set_up(config)?;
-    // The flags for threshold and frontal rule have become configuration.
-    let pipeline = Arc::clone(&bench.pipeline);
-    let decided = pipeline.verify_in_full(photographs.clone(), Wishes::default(), deadline(), Cancel::default()).await;
-    let verified = match decided {
-        Ok(verified) => verified,
-        Err(failed) => {
-            let error = reason(failed).context("the verification was stopped")?;
-            if arguments.json {
-                println!("{}", json!({ "error": error }));
-            }
-            let file = error.image.and_then(|image| files.get(usize::from(image) - 1));
-            match file {
-                Some(file) => eprintln!("visavis: {}: {} ({})", file.display(), error.message, error.code.as_str()),
-                None => eprintln!("visavis: {} ({})", error.message, error.code.as_str()),
-            }
-            return Ok(ExitCode::from(2));
-        }
+    let (start, deadline, cancel) = (Instant::now(), deadline(), Cancel::default());
+    let pipeline = &bench.pipeline;
+    let analyses = match Arc::clone(pipeline).analyze_both(photographs.clone(), deadline, cancel.clone()).await {
+        Ok(analyses) => analyses,
+        Err(failed) => return undecided(failed, files, arguments.json),
     };
+    // The flags for threshold and frontal rule have become configuration.
+    let decided = Arc::clone(pipeline).decide(Arc::clone(&analyses), Wishes::default(), start, deadline, cancel).await;
+    // Why there is no verdict is seen best in a picture, so there is one either way.
     if let Some(out) = &arguments.annotate {
-        annotate(config, &bench, files, photographs, &verified, out).await?;
+        let verdict = decided.as_ref().ok().map(|verified| verified.verdict);
+        annotate(config, &bench, files, photographs, &analyses, verdict, out).await?;
     }
-    if arguments.json {
-        println!("{}", verified.result);
-    } else {
-        print!("{}", table(files, &verified));
+    match decided {
+        Ok(verified) => {
+            if arguments.json {
+                println!("{}", verified.result);
+            } else {
+                print!("{}", table(files, &analyses, &verified));
+            }
+            Ok(ExitCode::from(u8::from(!verified.verdict.verified)))
+        }
+        Err(failed) => undecided(failed, files, arguments.json),
     }
-    Ok(ExitCode::from(u8::from(!verified.verdict.verified)))
+}
+
+fn undecided(failed: Failed, files: [&Path; 2], as_json: bool) -> anyhow::Result<ExitCode> {
+    let error = reason(failed).context("the verification was stopped")?;
+    if as_json {
+        println!("{}", json!({ "error": error }));
+    }
+    let code = error.code.as_str();
+    match error.image.and_then(|image| files.get(usize::from(image) - 1)) {
+        Some(file) => eprintln!("visavis: {}: {} ({code})", file.display(), error.message),
+        None => eprintln!("visavis: {} ({code})", error.message),
+    }
+    Ok(ExitCode::from(2))
 }
 
 async fn annotate(
     config: &Config,
     bench: &Bench,
-    files: [&std::path::PathBuf; 2],
+    files: [&Path; 2],
     photographs: [Arc<Vec<u8>>; 2],
-    verified: &Verified,
+    analyses: &[Analysis; 2],
+    verdict: Option<Verdict>,
     out: &Path,
 ) -> anyhow::Result<()> {
     let annotator = Annotator::load(&bench.clockwork, &bench.cache, &app::slot(&config.components.annotator))?;
     let mut described = Vec::new();
-    for ((file, bytes), analysis) in files.into_iter().zip(photographs).zip(&verified.analyses) {
+    for ((file, bytes), analysis) in files.into_iter().zip(photographs).zip(analyses) {
         described.push(Photograph {
             bytes: bytes.to_vec(),
             frontal: Arc::clone(&bench.pipeline).frontal(analysis.faces.clone()).await?,
@@ -72,15 +86,15 @@ async fn annotate(
             caption: file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
         });
     }
-    let (verdict, threshold) = (verified.verdict, verified.threshold);
-    let drawn = tokio::task::spawn_blocking(move || annotator.annotate(&described, Some(verdict), threshold)).await??;
+    let threshold = bench.pipeline.defaults.threshold;
+    let drawn = tokio::task::spawn_blocking(move || annotator.annotate(&described, verdict, threshold)).await??;
     let png = drawn.map_err(anyhow::Error::msg).context("the photographs cannot be drawn")?;
     tokio::fs::write(out, png).await.with_context(|| format!("cannot write {}", out.display()))
 }
 
 /// The verdict first, then what led to it.
-fn table(files: [&std::path::PathBuf; 2], verified: &Verified) -> String {
-    let Verified { analyses, verdict, threshold, .. } = verified;
+fn table(files: [&Path; 2], analyses: &[Analysis; 2], verified: &Verified) -> String {
+    let Verified { verdict, threshold, .. } = verified;
     let mut text = String::new();
     let word = if verdict.verified { "VERIFIED: the same person" } else { "NOT VERIFIED: different people" };
     // Writing into a string cannot fail.

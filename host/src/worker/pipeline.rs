@@ -69,10 +69,8 @@ pub(crate) enum Failed {
     Cancelled,
 }
 
-/// A verdict and all that led to it.
+/// A verdict, and how it reads.
 pub(crate) struct Verified {
-    /// What each photograph shows.
-    pub(crate) analyses: [Analysis; 2],
     /// The decision.
     pub(crate) verdict: Verdict,
     /// The threshold that it was made by.
@@ -89,43 +87,52 @@ impl Pipeline {
         deadline: Instant,
         cancel: Cancel,
     ) -> Result<Value, Failed> {
+        let start = Instant::now();
         let Payload { photographs, wishes } = payload;
-        self.verify_in_full(photographs.map(Arc::new), wishes, deadline, cancel).await.map(|verified| verified.result)
+        let photographs = photographs.map(Arc::new);
+        let analyses = Arc::clone(&self).analyze_both(photographs, deadline, cancel.clone()).await?;
+        self.decide(analyses, wishes, start, deadline, cancel).await.map(|verified| verified.result)
     }
 
-    /// Verifies two photographs and keeps what led to the verdict.
-    pub(crate) async fn verify_in_full(
+    /// Analyses two photographs at the same time, the most prominent face of each in full.
+    pub(crate) async fn analyze_both(
         self: Arc<Self>,
         photographs: [Arc<Vec<u8>>; 2],
-        wishes: Wishes,
         deadline: Instant,
         cancel: Cancel,
-    ) -> Result<Verified, Failed> {
-        let start = Instant::now();
+    ) -> Result<Arc<[Analysis; 2]>, Failed> {
         let [first, second] = photographs;
         let first = Arc::clone(&self).spawn_analysis(first, Embed::MostProminent, deadline, cancel.clone());
-        let second = Arc::clone(&self).spawn_analysis(second, Embed::MostProminent, deadline, cancel.clone());
+        let second = Arc::clone(&self).spawn_analysis(second, Embed::MostProminent, deadline, cancel);
         let (first, second) = tokio::join!(first, second);
         // Both have ended: the first photograph's fault is told first, however the threads ran.
         let first = joined(first).map_err(|error| error.of_photograph(1, deadline))?;
         let second = joined(second).map_err(|error| error.of_photograph(2, deadline))?;
+        Ok(Arc::new([first, second]))
+    }
 
+    /// Decides on two analyses; `start` is when work on them began.
+    pub(crate) async fn decide(
+        self: Arc<Self>,
+        analyses: Arc<[Analysis; 2]>,
+        wishes: Wishes,
+        start: Instant,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> Result<Verified, Failed> {
         let policy = self.policy(wishes);
         let scoring = Instant::now();
-        let (pipeline, again) = (Arc::clone(&self), cancel.clone());
-        let (scored, analyses) = tokio::task::spawn_blocking(move || {
-            (pipeline.scorer.score(&first, &second, policy, again), [first, second])
-        })
-        .await
-        .map_err(|error| Failed::Again(failure(format!("the scorer's thread broke off: {error}"))))?;
+        let (pipeline, pair) = (Arc::clone(&self), Arc::clone(&analyses));
+        let scored = tokio::task::spawn_blocking(move || pipeline.scorer.score(&pair[0], &pair[1], policy, cancel))
+            .await
+            .map_err(|error| Failed::Again(failure(format!("the scorer's thread broke off: {error}"))))?;
         let verdict = scored.map_err(|error| Failed::of_call(&error, deadline))?.map_err(|no| rejected(&no))?;
-        let [face1, face2] = compared(&analyses, &verdict)
+        let faces = compared(&analyses, &verdict)
             .ok_or_else(|| Failed::Again(failure("the scorer named faces that the analyzer did not find".into())))?;
         let timings = Timings { score: scoring.elapsed(), total: start.elapsed() };
         let components = [("analyzer", self.analyzer.generation()), ("scorer", self.scorer.generation())];
-        let result =
-            report::result(&analyses, [face1, face2], &verdict, policy.threshold, &components, &self.models, timings);
-        Ok(Verified { verdict, threshold: policy.threshold, result, analyses })
+        let result = report::result(&analyses, faces, &verdict, policy.threshold, &components, &self.models, timings);
+        Ok(Verified { verdict, threshold: policy.threshold, result })
     }
 
     /// Analyses one photograph, every face of it.

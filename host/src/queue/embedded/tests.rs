@@ -389,3 +389,33 @@ async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
     }
     assert!(queue.claim(Duration::ZERO).await.unwrap().is_none(), "what was refused is not done after all");
 }
+
+#[tokio::test]
+async fn what_was_refused_is_not_done_although_the_disk_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (options, clock) = (options(folder.path(), LIMITS), Arc::<Hand>::default());
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let kept = submit(&queue, 1).await;
+
+    faults.unsynced.store(true, Ordering::SeqCst);
+    let submission = Submission { payload: payload(2), idempotency_key: Some("key".to_owned()) };
+    assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
+    faults.unsynced.store(false, Ordering::SeqCst);
+    let (_, tasks) = {
+        let copy = folder.path().join("copy");
+        fs::copy(&options.path, &copy).unwrap();
+        Store::open(&copy, [0; 16], Box::new(store::open_file)).unwrap()
+    };
+    assert_eq!(tasks.len(), 2, "the refused task did reach the disk; without that, this test tells nothing");
+
+    clock.0.fetch_add(500, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    assert_eq!(counts(&queue).await, [1, 0, 0, 0]);
+    let again = Submission { payload: payload(3), idempotency_key: Some("key".to_owned()) };
+    let again = queue.submit(again).await.unwrap();
+    queue.close().await;
+    let queue = open(&options, &clock, Box::new(store::open_file)).unwrap();
+    assert_eq!(counts(&queue).await, [2, 0, 0, 0]);
+    assert_eq!([claim(&queue).await.lease.id, claim(&queue).await.lease.id], [kept, again]);
+}

@@ -140,3 +140,38 @@ impl Window {
         ]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensor(shape: &[usize], values: &[f32]) -> Tensor {
+        Tensor::new("t", shape.to_vec(), values.to_vec()).unwrap()
+    }
+
+    #[test]
+    fn a_scale_reaches_weights_and_bias() {
+        let size = Size { channels: 2, height: 1, width: 1 };
+        let window = Window { kernel: [1, 1], strides: [1, 1], pads: [0; 4] };
+        let mut layer = Convolution::new("x".into(), tensor(&[2, 1, 1, 1], &[1.0, -3.0]), window, size);
+        layer.add(&tensor(&[2], &[0.5, 4.0]));
+        layer.scale(0.5);
+        assert_eq!((layer.weights.values(), &layer.bias[..]), (&[0.5, -1.5][..], &[0.25, 2.0][..]));
+    }
+
+    #[test]
+    fn normalising_the_layer_equals_normalising_its_result() {
+        let (weights, input) = ([0.5, -1.0, 2.0, 0.25], [3.0_f32, -2.0]);
+        let mut layer = Dense::new("x".into(), tensor(&[2, 2], &weights), 2);
+        let [gamma, beta, mean, variance] = [[1.0, 2.0], [0.5, -0.5], [0.1, -0.2], [0.25, 4.0]];
+        let parameters = [gamma, beta, mean, variance].map(|values| tensor(&[2], &values));
+        layer.normalise(parameters.each_ref(), 0.001);
+        for column in 0..2 {
+            let product = |weights: &[f32]| input[0] * weights[column] + input[1] * weights[2 + column];
+            let deviation = (variance[column] + 0.001_f32).sqrt();
+            let expected = gamma[column] * (product(&weights) - mean[column]) / deviation + beta[column];
+            let found = product(layer.weights.values()) + layer.bias[column];
+            assert!((found - expected).abs() < 1e-5, "{found} is not {expected}");
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Disks that are full, or that write and then say that they did not.
+
+use std::ops::Bound;
+use std::sync::atomic::AtomicBool;
+
+use redb::StorageBackend;
+use redb::backends::FileBackend;
+
+use super::*;
+
+/// A disk that can be made to fail.
+#[derive(Debug)]
+struct Disk {
+    file: FileBackend,
+    faults: Arc<Faults>,
+}
+
+#[derive(Debug, Default)]
+struct Faults {
+    /// Refuses to write.
+    full: AtomicBool,
+    /// Writes, and then says that it could not be made durable.
+    unsynced: AtomicBool,
+}
+
+impl Disk {
+    fn opener(faults: &Arc<Faults>) -> Opener {
+        let faults = Arc::clone(faults);
+        Box::new(move |path| {
+            let file = FileBackend::new(store::open_or_create(path)?)?;
+            store::builder().create_with_backend(Disk { file, faults: Arc::clone(&faults) })
+        })
+    }
+
+    fn check(fault: &AtomicBool, errno: i32) -> Result<(), io::Error> {
+        if fault.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
+    }
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> Result<u64, io::Error> {
+        self.file.len()
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
+        self.file.read(offset, out)
+    }
+
+    fn set_len(&self, len: u64) -> Result<(), io::Error> {
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> Result<(), io::Error> {
+        Disk::check(&self.faults.unsynced, libc::EIO)?;
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
+        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.file.write(offset, data)
+    }
+
+    fn close(&self) -> Result<(), io::Error> {
+        self.file.close()
+    }
+
+    fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, redb::BackendError> {
+        self.file.try_lock_range(start, end)
+    }
+
+    fn unlock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), redb::BackendError> {
+        self.file.unlock_range(start, end)
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_told_and_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let (options, clock) = (options(folder.path(), LIMITS), Arc::<Hand>::default());
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let before = submit(&queue, 1).await;
+    let running = claim(&queue).await;
+    let waiting = submit(&queue, 2).await;
+
+    faults.full.store(true, Ordering::SeqCst);
+    for _ in 0..3 {
+        let refused = queue.submit(Submission { payload: payload(3), idempotency_key: None }).await;
+        match refused {
+            Err(SubmitError::Unavailable(e)) => {
+                assert!(e.to_string().contains("No space left on device"), "{e}");
+                assert!(e.to_string().contains(&options.path.display().to_string()), "{e}");
+            }
+            other => panic!("{other:?}"),
+        }
+        assert!(queue.ping().await.is_err());
+        assert!(matches!(queue.settle(running.lease, success(1)).await, Err(LeaseError::Unavailable(_))));
+        // What readers see is what was there before.
+        assert_eq!(state(&queue, before).await, State::Started);
+        assert_eq!(state(&queue, waiting).await, State::Pending);
+        assert_eq!(counts(&queue).await, [1, 1, 0, 0]);
+        clock.0.fetch_add(1000, Ordering::SeqCst);
+    }
+
+    faults.full.store(false, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    queue.extend(running.lease).await.unwrap();
+    queue.settle(running.lease, success(1)).await.unwrap();
+    let after = submit(&queue, 3).await;
+    assert_eq!(claim(&queue).await.lease.id, waiting);
+    assert_eq!(claim(&queue).await.lease.id, after);
+    queue.close().await;
+    let again = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    assert_eq!(state(&again, before).await, State::Success);
+    assert_eq!(counts(&again).await, [2, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = contract::Limits { max_length: 1000, payload_ttl: Duration::from_secs(60), ..LIMITS };
+    let options = options(folder.path(), limits);
+    let clock = Arc::<Hand>::default();
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let mut accepted = Vec::new();
+    let mut refused = 0;
+    for turn in 0..60u8 {
+        faults.full.store(turn % 5 == 3, Ordering::SeqCst);
+        faults.unsynced.store(turn % 7 == 2, Ordering::SeqCst);
+        clock.0.fetch_add(20, Ordering::SeqCst);
+        match queue.submit(Submission { payload: payload(turn), idempotency_key: None }).await {
+            Ok(id) => accepted.push((id, turn)),
+            Err(SubmitError::Unavailable(_)) => refused += 1,
+            Err(other) => panic!("{other:?}"),
+        }
+        if turn % 10 == 0 {
+            clock.0.fetch_add(500, Ordering::SeqCst);
+        }
+    }
+    assert!(accepted.len() > 5 && refused > 5, "{} and {refused}", accepted.len());
+    faults.full.store(false, Ordering::SeqCst);
+    faults.unsynced.store(false, Ordering::SeqCst);
+    clock.0.fetch_add(500, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    for (id, seed) in accepted {
+        let claim = claim(&queue).await;
+        assert_eq!((claim.lease.id, claim.payload), (id, payload(seed)));
+    }
+    assert!(queue.claim(Duration::ZERO).await.unwrap().is_none(), "what was refused is not done after all");
+}
+
+#[tokio::test]
+async fn what_was_refused_is_not_done_although_the_disk_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (options, clock) = (options(folder.path(), LIMITS), Arc::<Hand>::default());
+    let faults = Arc::<Faults>::default();
+    let queue = open(&options, &clock, Disk::opener(&faults)).unwrap();
+    let kept = submit(&queue, 1).await;
+
+    faults.unsynced.store(true, Ordering::SeqCst);
+    let submission = Submission { payload: payload(2), idempotency_key: Some("key".to_owned()) };
+    assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
+    faults.unsynced.store(false, Ordering::SeqCst);
+    let (_, tasks) = {
+        let copy = folder.path().join("copy");
+        fs::copy(&options.path, &copy).unwrap();
+        Store::open(&copy, [0; 16], Box::new(store::open_file)).unwrap()
+    };
+    assert_eq!(tasks.len(), 2, "the refused task did reach the disk; without that, this test tells nothing");
+
+    clock.0.fetch_add(500, Ordering::SeqCst);
+    queue.ping().await.unwrap();
+    assert_eq!(counts(&queue).await, [1, 0, 0, 0]);
+    let again = Submission { payload: payload(3), idempotency_key: Some("key".to_owned()) };
+    let again = queue.submit(again).await.unwrap();
+    queue.close().await;
+    let queue = open(&options, &clock, Box::new(store::open_file)).unwrap();
+    assert_eq!(counts(&queue).await, [2, 0, 0, 0]);
+    assert_eq!([claim(&queue).await.lease.id, claim(&queue).await.lease.id], [kept, again]);
+}

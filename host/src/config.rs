@@ -261,6 +261,7 @@ impl Config {
     fn contradictions(&self) -> Vec<Problem> {
         let pairs = [
             ("server.body_limit", "server.body_memory", self.server.body_limit < self.server.body_memory),
+            ("server.body_limit", "server.body_memory", self.server.body_limit < self.server.body_memory),
             ("worker.task_timeout", "queue.payload_ttl", self.worker.task_timeout < self.queue.payload_ttl),
             ("worker.retries", "queue.max_deliveries", self.worker.retries < self.queue.max_deliveries),
         ];

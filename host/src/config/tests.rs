@@ -206,10 +206,15 @@ fn a_file_that_was_asked_for_must_exist() {
 
 #[test]
 fn values_that_contradict_each_other_are_refused() {
-    let variables = [("VISAVIS_WORKER__TASK_TIMEOUT", "20m"), ("VISAVIS_QUEUE__MAX_DELIVERIES", "3")];
+    let variables = [
+        ("VISAVIS_WORKER__TASK_TIMEOUT", "20m"),
+        ("VISAVIS_QUEUE__MAX_DELIVERIES", "3"),
+        ("VISAVIS_SERVER__BODY_MEMORY", "20MiB"),
+    ];
     let complaint = House::new(&[], &variables).complaint();
     for line in [
         "'worker.task_timeout' (20m, VISAVIS_WORKER__TASK_TIMEOUT) must be less than 'queue.payload_ttl' (15m, default)",
+        "'server.body_limit' (20MiB, default) must be less than 'server.body_memory' (20MiB, VISAVIS_SERVER__BODY_MEMORY)",
         "'worker.retries' (3, default) must be less than 'queue.max_deliveries' (3, VISAVIS_QUEUE__MAX_DELIVERIES)",
     ] {
         assert!(complaint.contains(line), "{line}\nis missing in\n{complaint}");

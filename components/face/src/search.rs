@@ -5,8 +5,8 @@
 
 use std::fmt::Debug;
 
-use face_rules::geometry::{BoundingBox, Point};
-use face_rules::prominence::prominence;
+use face_rules::geometry::{BoundingBox, Landmarks, Point};
+use face_rules::prominence::{self, Seen};
 
 use crate::mtcnn::{self, DetectError, Detection, Networks, Settings};
 use crate::photograph::Photograph;
@@ -42,8 +42,8 @@ where
         let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
         x1 < x2 && y1 < y2 && x1 < width && y1 < height && x2 > 0.0 && y2 > 0.0
     });
-    let prominence = |face: &Detection| prominence(&face.bounding_box, width, height);
-    faces.sort_by(|a, b| prominence(b).total_cmp(&prominence(a)));
+    let seen = |face: &Detection| Seen { confidence: face.probability, bounding_box: face.bounding_box };
+    prominence::sort(&mut faces, width, height, seen);
     Ok(faces)
 }
 
@@ -51,13 +51,11 @@ fn enlarge(face: &mut Detection, across: f32, down: f32) {
     let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
     face.bounding_box = BoundingBox::new(x1 * across, y1 * down, x2 * across, y2 * down);
     let points = face.landmarks.to_array().map(|point| Point::new(point.x * across, point.y * down));
-    face.landmarks = face_rules::geometry::Landmarks::from_array(points);
+    face.landmarks = Landmarks::from_array(points);
 }
 
 #[cfg(test)]
 mod tests {
-    use face_rules::geometry::Landmarks;
-
     use super::*;
 
     #[test]

@@ -11,11 +11,11 @@ extern crate alloc;
 mod freestanding;
 
 use alloc::string::ToString;
-use alloc::vec::Vec;
 
 use face_rules::geometry::{BoundingBox, Landmarks, Point};
+use face_rules::prominence::{self, Seen};
 use face_rules::score::Calibration;
-use face_rules::{pose, prominence, score};
+use face_rules::{pose, score};
 
 use crate::bindings::exports::visavis::face::score::{
     Analysis, Countable, Face, Guest, NonFrontal, Policy, Rejection, Turned, Verdict, Which,
@@ -35,8 +35,8 @@ struct Scorer;
 
 impl Guest for Scorer {
     fn score(first: Analysis, second: Analysis, policy: Policy) -> Result<Verdict, Rejection> {
-        let first = meant(&first, Which::First)?;
-        let second = meant(&second, Which::Second)?;
+        let (first_index, first) = meant(&first, Which::First)?;
+        let (second_index, second) = meant(&second, Which::Second)?;
         let frontal = (is_frontal(first), is_frontal(second));
         if policy.non_frontal == NonFrontal::Reject {
             for (face, frontal, photograph) in [(first, frontal.0, Which::First), (second, frontal.1, Which::Second)] {
@@ -53,7 +53,7 @@ impl Guest for Scorer {
             score: comparison.score,
             euclidean_distance: comparison.euclidean_distance,
             cosine_similarity: comparison.cosine_similarity,
-            faces: (MEANT, MEANT),
+            faces: (first_index, second_index),
             frontal,
         })
     }
@@ -63,19 +63,15 @@ impl Guest for Scorer {
     }
 }
 
-/// The index of the face that is meant: an analysis lists the most prominent first.
-const MEANT: u32 = 0;
-
-/// The one face of a photograph that counts.
-fn meant(analysis: &Analysis, photograph: Which) -> Result<&Face, Rejection> {
-    let face = analysis.faces.get(MEANT as usize).ok_or(Rejection::NoFace(photograph))?;
-    let faces: Vec<_> = analysis.faces.iter().map(|face| (face.confidence, bounding_box(face))).collect();
-    match prominence::countable(&faces) {
-        0 | 1 => Ok(face),
-        count => {
-            let count = u32::try_from(count).unwrap_or(u32::MAX);
-            Err(Rejection::MultipleFaces(Countable { photograph, count }))
-        }
+/// The one face of a photograph that counts, and its index.
+fn meant(analysis: &Analysis, photograph: Which) -> Result<(u32, &Face), Rejection> {
+    let faces =
+        analysis.faces.iter().map(|face| Seen { confidence: face.confidence, bounding_box: bounding_box(face) });
+    let mut countable = prominence::countable(faces);
+    let index = countable.next().ok_or(Rejection::NoFace(photograph))?;
+    match 1 + countable.count() {
+        1 => Ok((index as u32, &analysis.faces[index])),
+        count => Err(Rejection::MultipleFaces(Countable { photograph, count: count as u32 })),
     }
 }
 

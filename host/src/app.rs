@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use visavis_models::{Detector, Embedder, Manifest};
 
-use crate::config::{self, Config, QueueUrl};
+use crate::config::{self, Backend, Config, QueueUrl};
 use crate::edge;
 use crate::nn::{self, GraphSource, Nn};
 use crate::queue::Queue;
@@ -226,5 +226,7 @@ pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<N
         .collect::<Result<_, visavis_models::GraphError>>();
     let settings =
         nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) };
-    Ok(Nn::start(&settings, graphs?)?)
+    match config.nn.backend {
+        Backend::Onnx => Ok(Nn::start(&settings, graphs?)?),
+    }
 }

@@ -23,7 +23,7 @@ mod units;
 mod value;
 
 pub(crate) use layers::{Override, Source};
-pub(crate) use sections::{Component, Components, Models, Nn, Queue, QueueUrl, Server, Verify, Worker};
+pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, QueueUrl, Server, Verify, Worker};
 
 use crate::telemetry;
 

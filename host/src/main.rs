@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::arguments::{Arguments, Command};
-use crate::config::{Config, Surroundings};
+use crate::config::{Config, Source, Surroundings};
 
 fn main() -> ExitCode {
     match run() {
@@ -44,7 +44,10 @@ fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
     let surroundings = Surroundings::of_process()?;
     let config = Config::load(&arguments.overrides(), arguments.config.as_deref(), &surroundings)?;
-    telemetry::init(&config.telemetry)?;
+    // A command of a moment says what it has to say by its output; its log is for when somebody asks.
+    let quiet = !matches!(arguments.command, Command::Serve(_)) && config.source("telemetry.log") == Source::default();
+    let log = if quiet { telemetry::Filter::quiet() } else { config.telemetry.log.clone() };
+    telemetry::init(&telemetry::Config { log, ..config.telemetry.clone() })?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match arguments.command {
         Command::Serve(_) => runtime.block_on(app::serve(&config)).map(|()| ExitCode::SUCCESS),

@@ -46,6 +46,13 @@ impl Default for Filter {
     }
 }
 
+impl Filter {
+    /// Warnings and errors only.
+    pub(crate) fn quiet() -> Self {
+        Self("warn".to_owned())
+    }
+}
+
 impl FromStr for Filter {
     type Err = NotAFilter;
 

@@ -57,7 +57,7 @@ impl Clockwork {
 
 fn config(sizes: Sizes) -> Config {
     // A component written in an interpreted language brings several core modules, each an instance of its own.
-    const CORES_PER_COMPONENT: u32 = 24;
+    const CORES_PER_COMPONENT: u32 = 64;
     let mut pool = PoolingAllocationConfig::default();
     pool.total_component_instances(sizes.instances)
         .total_core_instances(sizes.instances.saturating_mul(4).max(CORES_PER_COMPONENT))

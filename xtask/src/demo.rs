@@ -88,7 +88,11 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode> 
     }
     progress::note(&format!("visavis answers on {}; press Ctrl-C to stop it", host.address));
     while let Err(RecvTimeoutError::Timeout) = interrupt.recv_timeout(Duration::from_millis(500)) {
-        ensure!(!host.ended()?, "the host ended by itself{}", host.log_tail());
+        ensure!(
+            !host.ended()?,
+            "the host ended by itself{}\n  mend: see what it logged, and run this again",
+            host.log_tail()
+        );
     }
     progress::note("stopping: the host ends what it began");
     host.stop()?;

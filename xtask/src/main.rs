@@ -56,7 +56,7 @@ fn main() -> ExitCode {
     match run(&arguments.chore) {
         Ok(code) => code,
         Err(error) => {
-            progress::note(&format!("error: {error:#}"));
+            progress::note(&report(&error));
             ExitCode::FAILURE
         }
     }
@@ -72,4 +72,30 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Components => setup::components(&workspace)?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong, from the whole to its cause, and then the mends, which errors carry on a line of their own.
+fn report(error: &anyhow::Error) -> String {
+    let (mut causes, mut mends) = (Vec::new(), String::new());
+    for cause in error.chain().map(ToString::to_string) {
+        let (cause, mend) = cause.split_once(MEND).map_or((cause.as_str(), None), |(cause, mend)| (cause, Some(mend)));
+        causes.push(cause.to_owned());
+        mends.extend(mend.map(|mend| format!("{MEND}{mend}")));
+    }
+    format!("error: {}{mends}", causes.join(": "))
+}
+
+const MEND: &str = "\n  mend: ";
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn the_mend_comes_after_the_cause() {
+        let error = anyhow!("in use").context("can not listen\n  mend: choose another address").context("demo");
+        assert_eq!(report(&error), "error: demo: can not listen: in use\n  mend: choose another address");
+    }
 }

@@ -31,9 +31,12 @@ pub(super) fn components(workspace: &Workspace) -> Result<Option<String>> {
 }
 
 /// Builds the host.
+///
+/// For the whole workspace, so that its libraries get the features that the tests get: else cargo would compile wasmtime
+/// twice, once for the demo and once for the tests.
 pub(super) fn host(workspace: &Workspace) -> Result<Option<String>> {
     let before = files::digest(&workspace.host())?;
-    cargo(workspace, ["build", "--release", "--package", "visavis"], &[])?;
+    cargo(workspace, ["build", "--release", "--workspace", "--bin", "visavis"], &[])?;
     let after = files::digest(&workspace.host())?;
     Ok((before != after).then(|| "visavis".to_owned()))
 }

@@ -71,7 +71,7 @@ mod tests {
             let file = [vec![0xAA; 1001], photograph[start..start + 64].to_vec(), vec![0xBB; 500]].concat();
             assert!(traces.find(&file).is_some_and(|at| at >= 1001), "{start}");
         }
-        // Another JPEG would share the standard tables.
-        assert_eq!(traces.find(&photo("chelsea.png")), None);
+        // The heads of other photographs may share tables and metadata, but not their pixels.
+        assert_eq!(traces.find(&photo("chelsea.png")[100_000..]), None);
     }
 }

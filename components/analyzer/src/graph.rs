@@ -28,6 +28,7 @@ pub(crate) enum GraphError {
 }
 
 /// One output tensor of f32.
+#[derive(Default)]
 pub(crate) struct Answer {
     pub(crate) dimensions: Vec<usize>,
     pub(crate) values: Vec<f32>,
@@ -63,7 +64,7 @@ impl Graph {
         }
         // As many were pushed as there are outputs, so nothing is ever left to be filled in.
         let mut found = found.into_iter();
-        Ok(outputs.map(|_| found.next().unwrap_or(Answer { dimensions: Vec::new(), values: Vec::new() })))
+        Ok(outputs.map(|_| found.next().unwrap_or_default()))
     }
 
     fn read(&self, name: &str, tensor: &Tensor, expected: &[usize]) -> Result<Answer, GraphError> {

@@ -146,8 +146,8 @@ where
     check(settings)?;
     let mut planes = Vec::new();
     let candidates = propose(photograph, settings, networks, &mut planes)?;
-    let candidates = refine(photograph, settings, networks, candidates, &mut planes)?;
-    finish(photograph, settings, networks, candidates, &mut planes)
+    let candidates = refine(photograph, settings, networks, &candidates, &mut planes)?;
+    finish(photograph, settings, networks, &candidates, &mut planes)
 }
 
 fn check<E: Debug>(settings: &Settings) -> Result<(), DetectError<E>> {
@@ -238,14 +238,14 @@ fn refine<N: Networks>(
     photograph: &Photograph,
     settings: &Settings,
     networks: &mut N,
-    candidates: Vec<Candidate>,
+    candidates: &[Candidate],
     planes: &mut Vec<f32>,
 ) -> Result<Vec<Candidate>, DetectError<N::Error>>
 where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(photograph, &candidates) {
+    for (batch, crops) in batches(photograph, candidates) {
         cut(photograph, &crops, REFINEMENT_SIDE, settings.normalization, planes);
         let answer = networks.refinement(planes, crops.len()).map_err(DetectError::Network)?;
         count("refinement", "probability", &answer.probability, 2 * crops.len())?;
@@ -272,14 +272,14 @@ fn finish<N: Networks>(
     photograph: &Photograph,
     settings: &Settings,
     networks: &mut N,
-    candidates: Vec<Candidate>,
+    candidates: &[Candidate],
     planes: &mut Vec<f32>,
 ) -> Result<Vec<Detection>, DetectError<N::Error>>
 where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(photograph, &candidates) {
+    for (batch, crops) in batches(photograph, candidates) {
         cut(photograph, &crops, OUTPUT_SIDE, settings.normalization, planes);
         let answer = networks.output(planes, crops.len()).map_err(DetectError::Network)?;
         count("output", "probability", &answer.probability, 2 * crops.len())?;

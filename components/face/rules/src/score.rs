@@ -86,8 +86,7 @@ pub fn compare(first: &[f32], second: &[f32], calibration: Calibration) -> Resul
     }
     for (index, embedding) in [first, second].into_iter().enumerate() {
         let norm = sqrtf(embedding.iter().map(|value| value * value).sum());
-        // Written so that a norm that is not a number fails.
-        if !((norm - 1.0).abs() <= UNIT_TOLERANCE) {
+        if norm.is_nan() || (norm - 1.0).abs() > UNIT_TOLERANCE {
             return Err(Incomparable::NotUnit(index));
         }
     }

@@ -3,11 +3,7 @@
 //! Owns the walk over the file's markers, which tells truncated and lying files before anything is decoded: a decoder
 //! alone fills what is missing with grey, and a face may be there. Must never know the other formats.
 
-use zune_core::bytestream::ZCursor;
-use zune_core::colorspace::ColorSpace;
-use zune_core::options::DecoderOptions;
-use zune_jpeg::JpegDecoder;
-use zune_jpeg::errors::DecodeErrors;
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
 
 use super::{DecodeError, broken, check_size, orientation};
 use crate::photograph::Photograph;
@@ -16,28 +12,44 @@ use crate::photograph::Photograph;
 const MAX_SCANS: usize = 100;
 
 pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Photograph, DecodeError> {
-    let (width, height) = inspect(bytes, max_pixels)?;
-    let options = DecoderOptions::default()
-        .set_strict_mode(true)
-        .set_max_width(width)
-        .set_max_height(height)
-        .jpeg_set_max_scans(MAX_SCANS)
-        .jpeg_set_out_colorspace(ColorSpace::RGB);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().map_err(refusal)?;
-    if decoder.dimensions() != Some((width, height)) {
+    let Header { frame, inverted } = inspect(bytes, max_pixels)?;
+    let inks = frame.components == 4;
+    let limits = DecodeLimits { max_pixels, max_scans: MAX_SCANS, ..DecodeLimits::default() };
+    let decoder = Decoder::new_with_limits(bytes, limits)
+        .map_err(refusal)?
+        .with_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb })
+        .with_stop_on_warning(true);
+    let orientation = orientation::from_exif(decoder.exif_orientation());
+    let image = decoder.decode_image().map_err(refusal)?;
+    if (image.width, image.height) != (frame.width, frame.height) {
         return Err(broken("JPEG", "it declares two sizes"));
     }
-    let orientation = orientation::from_exif(decoder.exif().map(Vec::as_slice));
-    let pixels = decoder.decode().map_err(refusal)?;
-    let photograph = Photograph::new(width, height, pixels).ok_or_else(|| broken("JPEG", "pixels are missing"))?;
-    Ok(orientation::apply(photograph, orientation))
+    let mut pixels = image.data;
+    if inks {
+        print(&mut pixels, inverted);
+    }
+    let photograph = Photograph::new(frame.width, frame.height, pixels);
+    Ok(orientation::apply(photograph.ok_or_else(|| broken("JPEG", "pixels are missing"))?, orientation))
 }
 
-fn refusal(error: DecodeErrors) -> DecodeError {
+/// Cyan, magenta, yellow and black to the light that remains, in place: each ink and the black multiply. Programs that
+/// mark their files as Adobe's store how much light an ink lets through, others how much ink there is.
+fn print(pixels: &mut Vec<u8>, inverted: bool) {
+    let light = |ink: u8| u32::from(if inverted { ink } else { 255 - ink });
+    let count = pixels.len() / 4;
+    for pixel in 0..count {
+        let black = light(pixels[4 * pixel + 3]);
+        for ink in 0..3 {
+            pixels[3 * pixel + ink] = ((light(pixels[4 * pixel + ink]) * black + 127) / 255) as u8;
+        }
+    }
+    pixels.truncate(3 * count);
+}
+
+fn refusal(error: JpegError) -> DecodeError {
     match error {
-        DecodeErrors::Unsupported(_) => unsupported(),
-        error => broken("JPEG", format_args!("{error:?}")),
+        JpegError::Unsupported(_) => unsupported(),
+        error => broken("JPEG", error),
     }
 }
 
@@ -48,14 +60,23 @@ fn unsupported() -> DecodeError {
     )
 }
 
-/// Walks over all markers and answers width and height.
+/// What the markers tell.
+#[derive(Debug)]
+struct Header {
+    frame: Frame,
+    /// Whether inks, if there are any, are stored as the light they let through.
+    inverted: bool,
+}
+
+/// Walks over all markers.
 ///
 /// Refuses a file that ends before its end-of-image marker, that declares more pixels than allowed, more than one size,
 /// or far more than its data can hold. The markers are those of ITU-T T.81, annex B.
-fn inspect(bytes: &[u8], max_pixels: u64) -> Result<(usize, usize), DecodeError> {
+fn inspect(bytes: &[u8], max_pixels: u64) -> Result<Header, DecodeError> {
     let truncated = || broken("JPEG", "it ends too early");
     let mut rest = bytes.get(2..).ok_or_else(truncated)?;
     let mut frame: Option<Frame> = None;
+    let mut inverted = false;
     let mut scanned_bytes = 0;
     loop {
         let (marker, after) = next_marker(rest).ok_or_else(truncated)?;
@@ -70,6 +91,7 @@ fn inspect(bytes: &[u8], max_pixels: u64) -> Result<(usize, usize), DecodeError>
         rest = &rest[segment.len() + 2..];
         match marker {
             0xC4 | 0xC8 | 0xCC => {}
+            0xEE => inverted |= segment.starts_with(b"Adobe"),
             0xC0..=0xC2 if frame.is_none() => {
                 let found = Frame::parse(segment, marker == 0xC2)?;
                 check_size(found.width as u64, found.height as u64, max_pixels)?;
@@ -90,7 +112,7 @@ fn inspect(bytes: &[u8], max_pixels: u64) -> Result<(usize, usize), DecodeError>
         let (width, height) = (frame.width, frame.height);
         return Err(broken("JPEG", format_args!("it declares {width} x {height} pixels but holds too little data")));
     }
-    Ok((frame.width, frame.height))
+    Ok(Header { frame, inverted })
 }
 
 const END_OF_IMAGE: u8 = 0xD9;
@@ -125,9 +147,11 @@ fn scan_length(bytes: &[u8]) -> Option<usize> {
 }
 
 /// What a start-of-frame segment declares.
+#[derive(Debug)]
 struct Frame {
     width: usize,
     height: usize,
+    components: usize,
     /// No encoder can write the frame in fewer bits: every 8 x 8 block takes one for its mean, and, unless its other
     /// coefficients stand in scans of their own, one for their end.
     least_bits: u64,
@@ -156,7 +180,7 @@ impl Frame {
             .map(|(h, v)| (u64::from(width) * h).div_ceil(8 * across) * (u64::from(height) * v).div_ceil(8 * down))
             .sum();
         let least_bits = blocks * if progressive { 1 } else { 2 };
-        Ok(Self { width: width.into(), height: height.into(), least_bits })
+        Ok(Self { width: width.into(), height: height.into(), components: sampling.len(), least_bits })
     }
 }
 
@@ -177,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_whole_file_tells_its_size() {
-        assert_eq!(inspect(&skeleton(64, 32, 100), 4096).unwrap(), (64, 32));
+        let frame = inspect(&skeleton(64, 32, 100), 4096).unwrap().frame;
+        assert_eq!((frame.width, frame.height, frame.components), (64, 32, 1));
     }
 
     #[test]
@@ -215,6 +240,19 @@ mod tests {
         bytes.splice(2..2, second[2..15].iter().copied());
         let Err(DecodeError::InvalidImage(text)) = inspect(&bytes, 1 << 30) else { panic!() };
         assert!(text.contains("two sizes"), "{text}");
+    }
+
+    #[test]
+    fn inks_multiply() {
+        let printed = |inks: [u8; 4], inverted| {
+            let mut pixels = inks.to_vec();
+            print(&mut pixels, inverted);
+            pixels
+        };
+        assert_eq!(printed([0, 255, 0, 0], false), [255, 0, 255], "magenta lets no green through");
+        assert_eq!(printed([255, 0, 255, 255], true), [255, 0, 255]);
+        assert_eq!(printed([0, 0, 0, 255], false), [0, 0, 0], "black");
+        assert_eq!(printed([255, 128, 0, 128], true), [128, 64, 0]);
     }
 
     #[test]

@@ -35,7 +35,11 @@ pub(super) fn decode(bytes: &[u8], format: Format, max_pixels: u64) -> Result<Ph
     let opened = |error| refusal(format, error);
     match format {
         Format::Png => {
-            // Before its pixels, a PNG may hold compressed profiles: the decoder is bounded from its first byte on.
+            // Before its pixels, a PNG may hold compressed profiles: the decoder is bounded from its first byte on. A single
+            // row can be beyond that bound, so the size is checked first.
+            if let Some((width, height)) = png_size(bytes) {
+                check_size(width, height, max_pixels)?;
+            }
             let limits = limits(WORKING_MEMORY);
             read(PngDecoder::with_limits(input, limits).map_err(opened)?, format, max_pixels)
         }
@@ -60,6 +64,12 @@ fn read(mut decoder: impl ImageDecoder, format: Format, max_pixels: u64) -> Resu
         .and_then(|pixels| Photograph::new(width as usize, height as usize, pixels))
         .ok_or_else(|| broken(format.name(), format_args!("its pixels are {color:?}, which nobody expects")))?;
     Ok(orientation::apply(photograph, orientation))
+}
+
+/// Width and height from the header chunk, which stands behind the signature, its own length and its name.
+fn png_size(bytes: &[u8]) -> Option<(u64, u64)> {
+    let number = |at: usize| Some(u64::from(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
+    Some((number(16)?, number(20)?))
 }
 
 fn limits(max_alloc: u64) -> Limits {
@@ -131,6 +141,14 @@ mod tests {
         assert_eq!(rgb(&wide[..6], ColorType::Rgb16), [0, 0, 1]);
         assert_eq!(rgb(&wide, ColorType::Rgba16), [0, 0, 1]);
         assert_eq!(rgb(&wide[6..], ColorType::L16), [255; 3]);
+    }
+
+    #[test]
+    fn a_png_of_giant_rows_is_too_large_rather_than_broken() {
+        let mut png = b"\x89PNG\r\n\x1a\n\0\0\0\x0dIHDR".to_vec();
+        png.extend([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1, 8, 2, 0, 0, 0]);
+        let refused = decode(&png, Format::Png, 40_000_000);
+        assert!(matches!(refused, Err(DecodeError::ImageTooLarge(_))), "{refused:?}");
     }
 
     #[test]

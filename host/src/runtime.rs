@@ -12,6 +12,7 @@
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
 //! - `tasks`: the queue, as a gateway sees it.
+//! - `slot`: one plugged-in component, from its file to a call on a fresh store.
 //! - `gateway`, `analyzer`, `scorer`, `annotator`: one slot each, with the calls that its world exports.
 
 pub(crate) mod analyzer;
@@ -23,6 +24,7 @@ pub(crate) mod gateway;
 mod guest;
 pub(crate) mod limits;
 pub(crate) mod scorer;
+mod slot;
 mod tasks;
 
 use std::fmt;

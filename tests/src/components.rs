@@ -1,7 +1,7 @@
-//! Components that trap or never end, made from the contract in `wit/`, so that they always fit their worlds.
+//! Components that trap, never end or ask for too much, made from the contract in `wit/`, so that they always fit their worlds.
 
 use wit_component::{ComponentEncoder, StringEncoding, dummy_module, embed_component_metadata};
-use wit_parser::{LiftLowerAbi, ManglingAndAbi, Resolve};
+use wit_parser::{LiftLowerAbi, ManglingAndAbi, PackageId, Resolve, WorldId};
 
 use crate::host::repository;
 
@@ -19,12 +19,31 @@ pub fn endless(world: &str) -> Vec<u8> {
     })
 }
 
+/// A component of this world that imports an interface beside it, as `wasi:sockets/tcp@0.2.12`.
+pub fn greedy(world: &str, import: &str) -> Vec<u8> {
+    let mut resolve = contract().0;
+    let text =
+        format!("package visavis:greedy; world greedy {{ include visavis:face/{world}@0.1.0; import {import}; }}");
+    let package = resolve.push_str("greedy.wit", &text).expect("the contract and WASI have both");
+    let world = resolve.select_world(&[package], None).expect("the one world");
+    encode(&resolve, world, |module| module)
+}
+
 fn component(world: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let (resolve, package) = contract();
+    let world = resolve.select_world(&[package], Some(world)).expect("the contract has this world");
+    encode(&resolve, world, change)
+}
+
+fn contract() -> (Resolve, PackageId) {
     let mut resolve = Resolve::default();
     let (package, _) = resolve.push_dir(repository().join("wit")).expect("the contract can be parsed");
-    let world = resolve.select_world(&[package], Some(world)).expect("the contract has this world");
-    let mut module = change(dummy_module(&resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync)));
-    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).expect("a module of ours");
+    (resolve, package)
+}
+
+fn encode(resolve: &Resolve, world: WorldId, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
+    let mut module = change(dummy_module(resolve, world, ManglingAndAbi::Legacy(LiftLowerAbi::Sync)));
+    embed_component_metadata(&mut module, resolve, world, StringEncoding::UTF8).expect("a module of ours");
     let mut encoder = ComponentEncoder::default();
     encoder
         .validate(true)

@@ -73,8 +73,8 @@ impl Service {
         };
         let overflow = Overflow::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
-        let answered =
-            tokio::time::timeout(self.config.request_timeout, self.gateway.handle(request, self.desk.clone())).await;
+        let patience = self.config.request_timeout;
+        let answered = tokio::time::timeout(patience, self.gateway.handle(request, self.desk.clone(), patience)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if overflow.happened() {
             return self.too_large();

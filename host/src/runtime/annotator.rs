@@ -2,35 +2,22 @@
 //!
 //! Owns the call. Must never know pixels; it passes bytes on.
 
-use wasmtime::component::Linker;
-
-use super::artifact::{self, Cache};
+use super::artifact::Cache;
 use super::bindings::annotate::{self, Photograph};
 use super::bindings::annotator::AnnotatorPre;
 use super::bindings::score::Verdict;
 use super::guest::{self, Guest};
-use super::limits::{self, Cancel, Limits};
+use super::limits::Cancel;
+use super::slot::{self, Plugged};
 use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
 
 /// The component that draws, ready to be instantiated.
-pub(crate) struct Annotator {
-    pre: AnnotatorPre<Guest<()>>,
-    limits: Limits,
-    generation: Generation,
-}
+pub(crate) struct Annotator(Plugged<AnnotatorPre<Guest<()>>>);
 
 impl Annotator {
     /// Compiles the component and checks that it fits its world.
     pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
-        let engine = &clockwork.engine;
-        let artifact = artifact::load(engine, cache, Slot::Annotator, config)?;
-        let link = || {
-            let mut linker = Linker::new(engine);
-            guest::link_wasi_sync(&mut linker)?;
-            AnnotatorPre::new(linker.instantiate_pre(&artifact.component)?)
-        };
-        let pre = link().map_err(|error| LoadError::not_of_its_world(Slot::Annotator, config, &error))?;
-        Ok(Self { pre, limits: config.limits, generation: Generation::first(artifact.digest) })
+        slot::plug(clockwork, cache, Slot::Annotator, config, guest::link_wasi_sync, AnnotatorPre::new).map(Self)
     }
 
     /// Draws; answers a PNG, or why a photograph could not be drawn.
@@ -40,19 +27,16 @@ impl Annotator {
         verdict: Option<Verdict>,
         threshold: f32,
     ) -> Result<Result<Vec<u8>, String>, CallError> {
-        let mut store = guest::store(self.pre.engine(), self.limits, ());
-        limits::stop_at(&mut store, std::time::Instant::now() + self.limits.deadline, Cancel::default());
         let verdict = verdict.map(drawable);
-        let call = |store: &mut wasmtime::Store<_>| {
-            let instance = self.pre.instantiate(&mut *store)?;
-            instance.visavis_face_annotate().call_annotate(&mut *store, photographs, verdict, threshold)
-        };
-        call(&mut store).map_err(|error| guest::call_error(&store, Slot::Annotator, self.generation.generation, &error))
+        self.0.call((), self.0.deadline(), Cancel::default(), |store| {
+            let instance = self.0.pre.instantiate(&mut *store)?;
+            instance.visavis_face_annotate().call_annotate(store, photographs, verdict, threshold)
+        })
     }
 
     /// Which code answers.
     pub(crate) fn generation(&self) -> &Generation {
-        &self.generation
+        &self.0.generation
     }
 }
 

@@ -2,29 +2,28 @@
 //!
 //! Owns the call. Must never know a path or a status code; the component does.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use hyper::body::Body;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
-use wasmtime_wasi_http::p2::bindings::http::types::Scheme;
+use wasmtime_wasi_http::p2::bindings::http::types::{self, Scheme};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
-use wasmtime_wasi_http::{Error, RequestOptions, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
+use wasmtime_wasi_http::{Error, RequestOptions, WasiHttp, WasiHttpCtx, WasiHttpCtxView, WasiHttpHooks, WasiHttpView};
 
-use super::artifact::{self, Cache};
-use super::bindings::{limits as limits_world, tasks as tasks_world};
+use super::artifact::Cache;
+use super::bindings::{limits as limits_of_host, tasks};
 use super::guest::{self, Guest};
-use super::limits::{self, Limits};
+use super::limits;
+use super::slot::{self, Plugged};
 use super::tasks::Desk;
 use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
 
 /// The component that reads requests, ready to be instantiated.
-pub(crate) struct Gateway {
-    pre: ProxyPre<Guest<Door>>,
-    limits: Limits,
-    generation: Generation,
-}
+pub(crate) struct Gateway(Plugged<ProxyPre<Guest<Door>>>);
 
 /// What only a gateway's world has.
 struct Door {
@@ -55,50 +54,38 @@ type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>
 impl Gateway {
     /// Compiles the component and checks that it fits its world.
     pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
-        let engine = &clockwork.engine;
-        let artifact = artifact::load(engine, cache, Slot::Gateway, config)?;
-        let link = || {
-            let mut linker = Linker::new(engine);
-            guest::link_wasi_async(&mut linker)?;
+        let link = |linker: &mut Linker<Guest<Door>>| {
+            guest::link_wasi_async(linker)?;
             // Only the types: a gateway answers requests and makes none.
-            wasmtime_wasi_http::p2::bindings::http::types::add_to_linker::<_, wasmtime_wasi_http::WasiHttp>(
-                &mut linker,
-                &wasmtime_wasi_http::p2::bindings::http::types::LinkOptions::default(),
-                Guest::<Door>::http,
-            )?;
-            tasks_world::add_to_linker::<_, HasSelf<Desk>>(&mut linker, |guest: &mut Guest<Door>| {
-                &mut guest.extra.desk
-            })?;
-            limits_world::add_to_linker::<_, HasSelf<Desk>>(&mut linker, |guest: &mut Guest<Door>| {
-                &mut guest.extra.desk
-            })?;
-            ProxyPre::new(linker.instantiate_pre(&artifact.component)?)
+            let options = types::LinkOptions::default();
+            types::add_to_linker::<_, WasiHttp>(linker, &options, Guest::<Door>::http)?;
+            tasks::add_to_linker::<_, HasSelf<Desk>>(linker, |guest| &mut guest.extra.desk)?;
+            limits_of_host::add_to_linker::<_, HasSelf<Desk>>(linker, |guest| &mut guest.extra.desk)
         };
-        let pre = link().map_err(|error| LoadError::not_of_its_world(Slot::Gateway, config, &error))?;
-        Ok(Self { pre, limits: config.limits, generation: Generation::first(artifact.digest) })
+        slot::plug(clockwork, cache, Slot::Gateway, config, link, ProxyPre::new).map(Self)
     }
 
-    /// Hands one request to a fresh instance. Dropping the future stops the instance; once there is a response, its body
-    /// keeps the instance until it is sent.
+    /// Hands one request to a fresh instance. Dropping the future stops the instance; once there is a response, the
+    /// instance has `patience` to send its body, for a client may read slowly or never.
     pub(crate) async fn handle<B>(
         &self,
         request: hyper::Request<B>,
         desk: Desk,
+        patience: Duration,
     ) -> Result<hyper::Response<HyperOutgoingBody>, CallError>
     where
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut store =
-            guest::store(self.pre.engine(), self.limits, Door { http: WasiHttpCtx::new(), hooks: Answers, desk });
-        limits::give_way(&mut store, self.limits.deadline);
-        let generation = self.generation.generation;
+        let mut store = self.0.store(Door { http: WasiHttpCtx::new(), hooks: Answers, desk });
+        limits::give_way(&mut store, self.0.limits.deadline);
+        let generation = self.0.generation.generation;
         let trap = |reason: String| CallError::Trap { slot: Slot::Gateway, generation, reason };
         let (sender, receiver) = oneshot::channel();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request).map_err(|error| trap(error.to_string()))?;
         let outparam = http.new_response_outparam(sender).map_err(|error| trap(error.to_string()))?;
-        let pre = self.pre.clone();
+        let pre = self.0.pre.clone();
         // A task of its own: a guest may go on to write its body after it has set the response.
         let mut guest = AbortOnDrop(Some(tokio::spawn(async move {
             let result = match pre.instantiate_async(&mut store).await {
@@ -109,7 +96,7 @@ impl Gateway {
         })));
         match receiver.await {
             Ok(Ok(response)) => {
-                guest.let_go();
+                guest.let_go(patience);
                 Ok(response)
             }
             Ok(Err(code)) => Err(trap(format!("it answered the error {code:?}"))),
@@ -124,7 +111,7 @@ impl Gateway {
 
     /// Which code answers.
     pub(crate) fn generation(&self) -> &Generation {
-        &self.generation
+        &self.0.generation
     }
 }
 
@@ -138,9 +125,15 @@ impl WasiHttpView for Guest<Door> {
 struct AbortOnDrop(Option<JoinHandle<Result<(), CallError>>>);
 
 impl AbortOnDrop {
-    /// Lets the task run on by itself.
-    fn let_go(&mut self) {
-        self.0 = None;
+    /// Lets the task run on by itself, for so long.
+    fn let_go(&mut self, patience: Duration) {
+        if let Some(mut task) = self.0.take() {
+            tokio::spawn(async move {
+                if tokio::time::timeout(patience, &mut task).await.is_err() {
+                    task.abort();
+                }
+            });
+        }
     }
 
     /// Waits for its end; `None` when it was stopped.

@@ -2,36 +2,22 @@
 //!
 //! Owns the call. Must never know a threshold; it passes records on.
 
-use wasmtime::Store;
-use wasmtime::component::Linker;
-
-use super::artifact::{self, Cache};
+use super::artifact::Cache;
 use super::bindings::score::{Policy, Rejection, Verdict};
-use super::bindings::scorer::{Scorer as Instance, ScorerPre};
+use super::bindings::scorer::ScorerPre;
 use super::bindings::types::{Analysis, Face};
 use super::guest::{self, Guest};
-use super::limits::{self, Cancel, Limits};
+use super::limits::Cancel;
+use super::slot::{self, Plugged};
 use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
 
 /// The component that decides, ready to be instantiated.
-pub(crate) struct Scorer {
-    pre: ScorerPre<Guest<()>>,
-    limits: Limits,
-    generation: Generation,
-}
+pub(crate) struct Scorer(Plugged<ScorerPre<Guest<()>>>);
 
 impl Scorer {
     /// Compiles the component and checks that it fits its world.
     pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
-        let engine = &clockwork.engine;
-        let artifact = artifact::load(engine, cache, Slot::Scorer, config)?;
-        let link = || {
-            let mut linker = Linker::new(engine);
-            guest::link_wasi_sync(&mut linker)?;
-            ScorerPre::new(linker.instantiate_pre(&artifact.component)?)
-        };
-        let pre = link().map_err(|error| LoadError::not_of_its_world(Slot::Scorer, config, &error))?;
-        Ok(Self { pre, limits: config.limits, generation: Generation::first(artifact.digest) })
+        slot::plug(clockwork, cache, Slot::Scorer, config, guest::link_wasi_sync, ScorerPre::new).map(Self)
     }
 
     /// Decides whether two photographs show one person.
@@ -42,12 +28,16 @@ impl Scorer {
         policy: Policy,
         cancel: Cancel,
     ) -> Result<Result<Verdict, Rejection>, CallError> {
-        self.call(cancel, |instance, store| instance.visavis_face_score().call_score(store, first, second, policy))
+        self.0.call((), self.0.deadline(), cancel, |store| {
+            let instance = self.0.pre.instantiate(&mut *store)?;
+            instance.visavis_face_score().call_score(store, first, second, policy)
+        })
     }
 
     /// Whether each face looks into the camera.
     pub(crate) fn frontal(&self, faces: &[Face], cancel: Cancel) -> Result<Vec<bool>, CallError> {
-        self.call(cancel, |instance, store| {
+        self.0.call((), self.0.deadline(), cancel, |store| {
+            let instance = self.0.pre.instantiate(&mut *store)?;
             let score = instance.visavis_face_score();
             faces.iter().map(|face| score.call_frontal(&mut *store, face)).collect()
         })
@@ -55,20 +45,6 @@ impl Scorer {
 
     /// Which code answers.
     pub(crate) fn generation(&self) -> &Generation {
-        &self.generation
-    }
-
-    fn call<T>(
-        &self,
-        cancel: Cancel,
-        work: impl FnOnce(&Instance, &mut Store<Guest<()>>) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
-        let mut store = guest::store(self.pre.engine(), self.limits, ());
-        limits::stop_at(&mut store, std::time::Instant::now() + self.limits.deadline, cancel);
-        let result = match self.pre.instantiate(&mut store) {
-            Ok(instance) => work(&instance, &mut store),
-            Err(error) => Err(error),
-        };
-        result.map_err(|error| guest::call_error(&store, Slot::Scorer, self.generation.generation, &error))
+        &self.0.generation
     }
 }

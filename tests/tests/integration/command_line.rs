@@ -151,6 +151,50 @@ fn a_model_that_was_changed_is_refused() {
 }
 
 #[test]
+fn an_operator_adds_an_embedder_and_a_detector_by_entries_alone() {
+    let setup = Setup::new();
+    let (from, to) = (visavis_tests::photos::assets().join("models"), setup.folder().join("models"));
+    std::fs::create_dir(&to).unwrap();
+    let manifest = std::fs::read_to_string(from.join("manifest.toml")).unwrap();
+    // The operator's own files, under names of their own, without a source.
+    let entries = manifest.split("[[detector]]").nth(1).expect("the shipped entries");
+    let own = format!("[[detector]]{entries}")
+        .lines()
+        .scan(false, |in_source, line| {
+            *in_source = if line.starts_with('[') { line.contains(".source]") } else { *in_source };
+            Some((!*in_source && !line.starts_with("convert")).then_some(line))
+        })
+        .flatten()
+        .collect::<Vec<_>>()
+        .join("\n")
+        .replace("name = \"mtcnn\"", "name = \"our-detector\"")
+        .replace("name = \"facenet-casia-webface\"", "name = \"our-embedder\"")
+        .replace("file = \"", "file = \"our-")
+        .replace("crop_margin = 32.0", "crop_margin = 20.0")
+        .replace("threshold = 1.06", "threshold = 0.5");
+    std::fs::write(to.join("manifest.toml"), format!("{manifest}\n{own}\n")).unwrap();
+    for file in ["mtcnn-proposal", "mtcnn-refinement", "mtcnn-output", "facenet-casia-webface"] {
+        let (theirs, ours) = (from.join(format!("{file}.onnx")), to.join(format!("our-{file}.onnx")));
+        std::os::unix::fs::symlink(theirs, ours).unwrap();
+    }
+    let setup = setup
+        .set("VISAVIS_MODELS__DIR", &to.to_string_lossy())
+        .set("VISAVIS_MODELS__DETECTOR", "our-detector")
+        .set("VISAVIS_MODELS__EMBEDDER", "our-embedder");
+    let output = verify(&setup, "obama.jpg", "obama2.jpg", &["--json"]);
+    assert_eq!(output.status.code(), Some(1), "{}", stderr(&output));
+    let result: Value = serde_json::from_str(&stdout(&output)).unwrap();
+    assert_eq!(result["threshold"], 0.5, "the embedder brings its own");
+    let names: Vec<_> =
+        result["models"].as_array().unwrap().iter().map(|model| model["name"].as_str().unwrap()).collect();
+    let expected =
+        ["our-detector/proposal", "our-detector/refinement", "our-detector/output", "our-embedder/embedding"];
+    assert_eq!(names, expected);
+    let distance = result["euclidean_distance"].as_f64().unwrap();
+    assert!(distance > 0.5 && (distance - 0.735).abs() > 1e-4, "{distance}: another margin is another crop");
+}
+
+#[test]
 fn help_is_for_newcomers() {
     let setup = Setup::new();
     for (arguments, words) in [

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use visavis_tests::form::Form;
 use visavis_tests::host::{Setup, shared};
-use visavis_tests::photos::{photo, small};
+use visavis_tests::photos::{assets, photo, small};
 
 const SEED_FIELDS: [&str; 8] = [
     "verified",
@@ -89,7 +90,9 @@ fn a_result_has_all_fields_with_their_types_and_ranges() {
     }
     for slot in ["analyzer", "scorer"] {
         let component = &result["components"][slot];
-        assert!(is_hex(&component["digest"], 64) && number(&component["generation"]) >= 1.0, "{slot}: {component}");
+        let file = std::fs::read(assets().join(format!("components/{slot}.wasm"))).unwrap();
+        assert_eq!(component["digest"], hex::encode(Sha256::digest(file)), "{slot}: the file that was plugged in");
+        assert!(number(&component["generation"]) >= 1.0, "{slot}: {component}");
     }
     let models = result["models"].as_array().unwrap();
     assert!(!models.is_empty());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use image::ImageFormat;
 use serde_json::{Value, json};
 use visavis_tests::broken::{png, zlib};
-use visavis_tests::components::{endless, trapping};
+use visavis_tests::components::{endless, greedy, trapping};
 use visavis_tests::form::Form;
 use visavis_tests::host::{Host, Setup, shared};
 use visavis_tests::photos::{NO_FACE, converted, oriented, photo, pixels, saved, side_by_side, small, turned};
@@ -150,6 +150,25 @@ fn a_gateway_that_traps_or_never_ends_takes_only_its_request_down() {
             answer.problem();
         }
         assert_alive(&host);
+    }
+}
+
+#[test]
+fn a_component_that_asks_for_more_than_its_world_is_refused_by_name() {
+    for (slot, import) in [
+        ("scorer", "wasi:sockets/tcp@0.2.12"),
+        ("scorer", "visavis:face/tasks@0.1.0"),
+        ("analyzer", "visavis:face/tasks@0.1.0"),
+        ("analyzer", "wasi:http/types@0.2.12"),
+        ("gateway", "wasi:http/outgoing-handler@0.2.12"),
+        ("gateway", "wasi:nn/graph@0.2.0-rc-2024-10-28"),
+    ] {
+        let examined = with_component(slot, &greedy(slot, import), Setup::new()).run(["doctor"]);
+        assert_eq!(examined.status.code(), Some(1), "{slot} may not have {import}");
+        let told = String::from_utf8_lossy(&examined.stdout);
+        let complaint = told.lines().find(|line| line.starts_with("FAIL")).unwrap_or_else(|| panic!("{told}"));
+        let interface = import.split('@').next().unwrap_or(import);
+        assert!(complaint.contains(slot) && complaint.contains(interface), "{complaint}");
     }
 }
 

@@ -249,7 +249,7 @@ fn rejected(rejection: &Rejection) -> Failed {
             which,
             ErrorCode::NoFace,
             format!(
-                "photograph {} shows no face; send one in which a face is at least 20 pixels wide and seen well",
+                "photograph {} shows no face; send one in which a face is large enough and seen well",
                 number(which)
             ),
             Value::Null,

@@ -1,0 +1,410 @@
+//! The durable queue of many nodes, on a Redis.
+//!
+//! Owns the way from callers to the scripts on the server and back, the sealing of payloads before they leave this node,
+//! and the waiting. Each change is one script, and the server runs one at a time: so what holds after every script holds
+//! always, whichever node dies where. Must never know HTTP, WebAssembly or models.
+//!
+//! # Layout
+//!
+//! - `options`: set-up, URL, certificates.
+//! - `lua`: the scripts; `ledger.lua` has the rules and says which keys there are.
+//! - `scripts`: how a script is called.
+//! - `link`: the connection, kept up.
+//! - `server`: whether a server is fit to hold a queue.
+//! - `bell`: who is woken by what happens elsewhere.
+//! - `grant`: a task on its way to a worker.
+
+mod bell;
+mod grant;
+mod link;
+mod options;
+mod scripts;
+mod server;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
+
+use self::bell::Bell;
+use self::grant::Grant;
+use self::link::Link;
+use self::options::{address, client};
+pub(crate) use self::options::{OpenError, Options, Tls};
+use self::scripts::{Call, Context, Script, Scripts, Time, millis};
+use super::seal::{self, Key};
+use super::{Claim, Lease, LeaseError, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
+
+/// Who waits looks again after so long, should a message have been lost.
+const SAFETY: Duration = Duration::from_secs(5);
+/// Between two rounds of tending, at least and at most.
+const ROUND: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// Why a try failed is stored up to this length.
+const LONGEST_REASON: usize = 1000;
+
+/// The queue.
+pub(crate) struct Redis {
+    inner: Arc<Inner>,
+    tender: JoinHandle<()>,
+}
+
+/// What outlives a caller that goes away: a claim must be able to give its task back.
+struct Inner {
+    link: Link,
+    bell: Arc<Bell>,
+    scripts: Scripts,
+    context: Context,
+    key: Arc<Key>,
+    /// Wakes the tender early.
+    sooner: Notify,
+    node: String,
+    lease: Duration,
+    max_length: u64,
+}
+
+impl Redis {
+    /// Connects, and takes back at once what the last process under this node's name ran when it died.
+    ///
+    /// # Errors
+    /// The server cannot be reached or used, or the key file cannot; the error says what to do.
+    pub(crate) async fn open(options: Options) -> Result<Self, OpenError> {
+        Self::open_with(options, Time::Server).await
+    }
+
+    async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
+        let Options { url, name, node, tls, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file } =
+            options;
+        let client = client(&url, &tls)?;
+        let address = address(&client);
+        let unreachable = |why| OpenError::Unreachable { address: address.clone(), why };
+        let key = Key::load_or_create(&key_file)?;
+        let tag = format!("{{{name}}}");
+        let bell = Arc::new(Bell::default());
+        let link = Link::open(client, format!("{tag}:events"), Arc::clone(&bell)).await.map_err(unreachable)?;
+        let limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
+        let inner = Arc::new(Inner {
+            link,
+            bell,
+            scripts: Scripts::new(),
+            context: Context { tag, time, limits },
+            key: Arc::new(key),
+            sooner: Notify::new(),
+            node: node.unwrap_or_else(|| hex::encode(TaskId::random().0)),
+            lease,
+            max_length,
+        });
+        match inner.enter().await.map_err(unreachable)? {
+            Some(0) => {}
+            Some(tasks) => tracing::info!(tasks, node = inner.node, "took back what this node ran when it stopped"),
+            None => return Err(OpenError::OtherKey { path: key_file, address }),
+        }
+        let tender = tokio::spawn(tend(Arc::clone(&inner)));
+        Ok(Self { inner, tender })
+    }
+}
+
+impl Drop for Redis {
+    fn drop(&mut self) {
+        self.tender.abort();
+    }
+}
+
+/// Lets happen what time does by itself, also while nobody asks for anything. Every node does, and none is needed.
+async fn tend(inner: Arc<Inner>) {
+    loop {
+        let pause = match inner.tend().await {
+            Ok(Tended { all: false, .. }) => Duration::ZERO,
+            Ok(Tended { next, .. }) => next.unwrap_or(ROUND.1).clamp(ROUND.0, ROUND.1),
+            // Whoever calls is told.
+            Err(_) => ROUND.1,
+        };
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = inner.sooner.notified() => {}
+        }
+    }
+}
+
+/// What a round of tending found.
+struct Tended {
+    /// Nothing is left to do.
+    all: bool,
+    /// When there is something to do next.
+    next: Option<Duration>,
+    stats: Stats,
+}
+
+impl Inner {
+    fn call<'a>(&'a self, script: &'a Script) -> Call<'a> {
+        script.call(&self.context)
+    }
+
+    /// Joins the queue, and yields how many tasks were taken back; `None` when other nodes seal with another key.
+    async fn enter(&self) -> Result<Option<u64>, Unavailable> {
+        let fingerprint = hex::encode(self.key.fingerprint());
+        let tasks: i64 =
+            self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).send(&self.link).await?;
+        Ok(tasks.try_into().ok())
+    }
+
+    async fn tend(&self) -> Result<Tended, Unavailable> {
+        let (all, next, waiting, running, ended, dead): (bool, i64, u64, u64, u64, u64) =
+            self.call(&self.scripts.tend).send(&self.link).await?;
+        let next = next.try_into().ok().map(Duration::from_millis);
+        Ok(Tended { all, next, stats: Stats { waiting, running, ended, dead } })
+    }
+
+    /// Calls a script that only the holder of a lease may call.
+    async fn as_holder(&self, call: Call<'_>) -> Result<(), LeaseError> {
+        let held: bool = call.send(&self.link).await.map_err(Unavailable::from)?;
+        held.then_some(()).ok_or(LeaseError::Lost)
+    }
+
+    fn with_lease<'a>(&'a self, script: &'a Script, lease: Lease) -> Call<'a> {
+        self.call(script).arg(digits(lease.id)).arg(lease.delivery)
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), LeaseError> {
+        self.as_holder(self.with_lease(&self.scripts.release, lease)).await
+    }
+
+    /// Where a task stands, and the lease that counts while it runs; `None` when there is no such task.
+    async fn look(&self, id: TaskId) -> Result<Option<(TaskView, Lease)>, Unavailable> {
+        let answer: Vec<redis::Value> = self.call(&self.scripts.status).arg(digits(id)).send(&self.link).await?;
+        if answer.is_empty() {
+            return Ok(None);
+        }
+        let (phase, delivery, tries, outcome): (String, u32, u32, String) =
+            redis::from_redis_value(redis::Value::Array(answer)).map_err(|error| damaged(id, error))?;
+        Ok(Some((view(id, &phase, tries, &outcome)?, Lease { id, delivery })))
+    }
+
+    /// Ends a task that no worker can do.
+    async fn give_up(&self, lease: Lease, why: &str) -> Result<(), Unavailable> {
+        let message = "the stored photographs cannot be read any more; send them again".to_owned();
+        let error = TaskError { code: ErrorCode::ProcessingFailed, message, image: None, details: None };
+        match self.settle(lease, &Outcome::Failure(error)).await {
+            Ok(()) => tracing::error!(task = %lease.id, why, "a payload cannot be read"),
+            // Revoked meanwhile, and the payload deleted with that.
+            Err(LeaseError::Lost) => {}
+            Err(LeaseError::Unavailable(error)) => return Err(error),
+        }
+        Ok(())
+    }
+
+    async fn settle(&self, lease: Lease, outcome: &Outcome) -> Result<(), LeaseError> {
+        let phase = match outcome {
+            Outcome::Success(_) => "S",
+            Outcome::Failure(_) => "F",
+        };
+        let json = serde_json::to_string(outcome).map_err(|error| Unavailable(format!("an outcome: {error}")))?;
+        self.as_holder(self.with_lease(&self.scripts.settle, lease).arg(phase).arg(json)).await
+    }
+}
+
+#[async_trait]
+impl Queue for Redis {
+    async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
+        let id = TaskId::random();
+        let key = Arc::clone(&self.inner.key);
+        let (hash, digest, sealed) = blocking(move || {
+            let mut bytes = codec::encode(payload, seal::OVERHEAD);
+            let (hash, digest) = match idempotency_key {
+                Some(text) => (hex::encode(key.hash_idempotency_key(&text)), hex::encode(key.digest(&bytes))),
+                None => Default::default(),
+            };
+            key.seal(id, &mut bytes);
+            (hash, digest, bytes)
+        })
+        .await?;
+        let call = self.inner.call(&self.inner.scripts.submit).arg(digits(id)).arg(sealed);
+        let answer: Vec<redis::Value> =
+            call.arg(hash).arg(digest).arg(self.inner.max_length).send(&self.inner.link).await.map_err(Unavailable::from)?;
+        let strange = || Unavailable(format!("the server's answer to a submission makes no sense: {answer:?}"));
+        let text = |at: usize| answer.get(at).and_then(|value| redis::from_redis_value::<String>(value.clone()).ok());
+        match text(0).as_deref() {
+            Some("new" | "known") => Ok(text(1).and_then(|text| from_digits(&text)).ok_or_else(strange)?),
+            Some("conflict") => Err(SubmitError::Conflict),
+            Some("full") => {
+                let millis = text(1).and_then(|text| text.parse().ok()).ok_or_else(strange)?;
+                Err(SubmitError::Full { retry_after: Duration::from_millis(millis) })
+            }
+            _ => Err(strange().into()),
+        }
+    }
+
+    async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
+        let deadline = deadline(wait);
+        loop {
+            let mut due = std::pin::pin!(self.inner.bell.due());
+            due.as_mut().enable();
+            if let Some(granted) = Grant::ask(&self.inner).await? {
+                let lease = granted.lease();
+                let (key, sealed) = (Arc::clone(&self.inner.key), granted.sealed);
+                match blocking(move || unseal(&key, lease.id, sealed)).await? {
+                    Ok(payload) => {
+                        granted.grant.keep();
+                        return Ok(Some(Claim { lease, retries: granted.retries, payload, age: granted.age }));
+                    }
+                    Err(why) => self.inner.give_up(lease, &why).await?,
+                }
+                continue;
+            }
+            if Instant::now() >= deadline {
+                return Ok(None);
+            }
+            tokio::select! {
+                () = due => {}
+                () = sleep(SAFETY) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    async fn extend(&self, lease: Lease) -> Result<(), LeaseError> {
+        self.inner.as_holder(self.inner.with_lease(&self.inner.scripts.extend, lease)).await
+    }
+
+    async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<(), LeaseError> {
+        self.inner.settle(lease, &outcome).await
+    }
+
+    async fn retry(&self, lease: Lease, delay: Duration, error: TaskError) -> Result<(), LeaseError> {
+        let mut why = format!("{}: {}", error.code.as_str(), error.message);
+        why.truncate(why.floor_char_boundary(LONGEST_REASON));
+        let call = self.inner.with_lease(&self.inner.scripts.retry, lease).arg(millis(delay)).arg(why);
+        self.inner.as_holder(call).await?;
+        self.inner.sooner.notify_one();
+        Ok(())
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), LeaseError> {
+        self.inner.release(lease).await
+    }
+
+    async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable> {
+        let look = async || Ok(self.inner.look(id).await?.map(|(view, _)| view));
+        if wait.is_zero() {
+            return look().await;
+        }
+        let deadline = deadline(wait);
+        let watch = self.inner.bell.watch(id);
+        loop {
+            let changed = watch.changed();
+            let seen = look().await?;
+            if seen.as_ref().is_none_or(|view| view.state.is_final()) || Instant::now() >= deadline {
+                return Ok(seen);
+            }
+            tokio::select! {
+                () = changed => {}
+                () = sleep(SAFETY) => {}
+                () = tokio::time::sleep_until(deadline) => {}
+            }
+        }
+    }
+
+    async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
+        let call = self.inner.call(&self.inner.scripts.revoke).arg(digits(id));
+        let answer: Vec<String> = call.send(&self.inner.link).await.map_err(Unavailable::from)?;
+        match answer.as_slice() {
+            [] => Err(RevokeError::Unknown),
+            [phase] => Ok(view(id, phase, 0, "")?),
+            [phase, outcome, ..] => Err(RevokeError::Ended(Box::new(view(id, phase, 0, outcome)?))),
+        }
+    }
+
+    async fn lost(&self, lease: Lease) {
+        let watch = self.inner.bell.watch(lease.id);
+        loop {
+            let changed = watch.changed();
+            match self.inner.look(lease.id).await {
+                Ok(Some((TaskView { state: State::Started, .. }, held))) if held == lease => {
+                    tokio::select! {
+                        () = changed => {}
+                        () = sleep(SAFETY) => {}
+                    }
+                }
+                Ok(_) => return,
+                // The lease may still be held; `extend` and `settle` tell.
+                Err(_) => sleep(ROUND.1).await,
+            }
+        }
+    }
+
+    async fn stats(&self) -> Result<Stats, Unavailable> {
+        loop {
+            let tended = self.inner.tend().await?;
+            if tended.all {
+                return Ok(tended.stats);
+            }
+        }
+    }
+
+    async fn ping(&self) -> Result<(), Unavailable> {
+        let written: bool = self.inner.call(&self.inner.scripts.probe).send(&self.inner.link).await?;
+        written.then_some(()).ok_or_else(|| Unavailable("the server did not write".to_owned()))
+    }
+
+    fn lease(&self) -> Duration {
+        self.inner.lease
+    }
+}
+
+/// When a wait ends. The end of time is far enough away for all who wait.
+fn deadline(wait: Duration) -> Instant {
+    Instant::now() + wait.min(Duration::from_secs(86_400 * 365))
+}
+
+fn unseal(key: &Key, id: TaskId, mut sealed: Vec<u8>) -> Result<Payload, String> {
+    key.open(id, &mut sealed).map_err(|error| error.to_string())?;
+    codec::decode(sealed).map_err(|error| error.to_string())
+}
+
+fn view(id: TaskId, phase: &str, tries: u32, outcome: &str) -> Result<TaskView, Unavailable> {
+    let state = match phase {
+        "W" if tries == 0 => State::Pending,
+        "W" => State::Retry,
+        "R" => State::Started,
+        "S" => State::Success,
+        "F" => State::Failure,
+        "X" => State::Revoked,
+        other => return Err(damaged(id, format!("there is no phase {other:?}"))),
+    };
+    let outcome = match state {
+        State::Success | State::Failure => {
+            Some(serde_json::from_str(outcome).map_err(|error| damaged(id, error))?)
+        }
+        State::Revoked => {
+            let message = "the task was revoked".to_owned();
+            Some(Outcome::Failure(TaskError { code: ErrorCode::Revoked, message, image: None, details: None }))
+        }
+        State::Pending | State::Started | State::Retry => None,
+    };
+    Ok(TaskView { id, state, outcome })
+}
+
+fn damaged(id: TaskId, why: impl std::fmt::Display) -> Unavailable {
+    Unavailable(format!("what is stored of {id} is damaged: {why}"))
+}
+
+/// A task's id as the scripts know it.
+fn digits(id: TaskId) -> String {
+    hex::encode(id.0)
+}
+
+fn from_digits(digits: &str) -> Option<TaskId> {
+    let mut id = [0; 16];
+    hex::decode_to_slice(digits, &mut id).ok()?;
+    Some(TaskId(id))
+}
+
+/// Runs what takes long to compute, off the threads that serve requests.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unavailable> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| Unavailable(format!("the queue's helper failed: {e}")))
+}

@@ -1,0 +1,227 @@
+-- The rules of the queue, put before every script. A script runs alone on the server: what it does is one transaction.
+--
+-- KEYS[1]   '{name}': the hash tag that keeps all keys of a queue on one node of a cluster, and the prefix of them all.
+-- ARGV[1]   now, in milliseconds since the epoch; empty: by the server's own clock. Only tests tell the time.
+-- ARGV[2-5] lease (ms), tries, time-to-live of results (ms), longest wait of a task from its submission (ms).
+-- ARGV[6-]  what the script itself needs.
+--
+-- {name}:task:ID    hash: phase (W waiting, R running, S success, F failure, X revoked), seq, submitted, delivery, released,
+--                   retries, and where there are such: node, error, key, outcome (JSON), dead
+-- {name}:payload:ID the sealed photographs
+-- {name}:key:HASH   'ID DIGEST' of the task that an idempotency key yields
+-- {name}:ready      tasks that are due, by the order of their submission
+-- {name}:delayed    tasks that wait for their next try, by when they are due
+-- {name}:overdue    all tasks that wait, by when they have waited for too long
+-- {name}:running    by when the lease runs out
+-- {name}:ended      by when the task is forgotten
+-- {name}:dead       those of the ended that were given up, likewise
+-- {name}:node:NAME  what a node runs
+-- {name}:seq, {name}:drain, {name}:fingerprint   the last task's place in line, how fast the queue drains, and which key
+--                   the photographs are sealed with
+--
+-- Published on '{name}:events': the id of a task that has ended or whose lease was lost; '+N' when N tasks became due.
+--
+-- The sets decide when something happens. The server's own expiry is a net below them, for what no node is left to tend,
+-- and therefore comes later by SLACK.
+
+local prefix = KEYS[1] .. ':'
+local lease, most_tries = tonumber(ARGV[2]), tonumber(ARGV[3])
+local result_ttl, payload_ttl = tonumber(ARGV[4]), tonumber(ARGV[5])
+local SLACK = 60000
+
+local now = tonumber(ARGV[1])
+if not now then
+  local time = redis.call('TIME')
+  now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+
+local ready, delayed, overdue = prefix .. 'ready', prefix .. 'delayed', prefix .. 'overdue'
+local running, ended, dead = prefix .. 'running', prefix .. 'ended', prefix .. 'dead'
+
+local function task_key(id) return prefix .. 'task:' .. id end
+local function payload_key(id) return prefix .. 'payload:' .. id end
+local function idempotency_key(hash) return prefix .. 'key:' .. hash end
+local function node_key(node) return prefix .. 'node:' .. node end
+
+local function tell(message) redis.call('PUBLISH', prefix .. 'events', message) end
+
+-- Reads a task; nil when there is none.
+local function load(id)
+  local f = redis.call('HMGET', task_key(id),
+    'phase', 'seq', 'submitted', 'delivery', 'released', 'retries', 'node', 'error', 'key', 'outcome')
+  if not f[1] then return nil end
+  return {
+    id = id, phase = f[1], seq = f[2], submitted = tonumber(f[3]), delivery = tonumber(f[4]), released = tonumber(f[5]),
+    retries = tonumber(f[6]), node = f[7], error = f[8], key = f[9], outcome = f[10],
+  }
+end
+
+-- Deliveries that count.
+local function tries(task) return task.delivery - task.released end
+
+-- Sets the net below a task: it and its idempotency key live for another `ms` at least.
+local function keep(task, ms)
+  redis.call('PEXPIRE', task_key(task.id), ms + SLACK)
+  if task.key then redis.call('PEXPIRE', idempotency_key(task.key), ms + SLACK) end
+end
+
+-- Takes a task out of the sets of its phase.
+local function leave(task)
+  if task.phase == 'W' then
+    redis.call('ZREM', ready, task.id)
+    redis.call('ZREM', delayed, task.id)
+    redis.call('ZREM', overdue, task.id)
+  elseif task.phase == 'R' then
+    redis.call('ZREM', running, task.id)
+    redis.call('SREM', node_key(task.node), task.id)
+  end
+end
+
+-- Ends a task: S, F or X. `outcome` is JSON, or nil for what was revoked.
+local function finish(task, phase, outcome, given_up)
+  leave(task)
+  redis.call('DEL', payload_key(task.id))
+  if outcome then
+    redis.call('HSET', task_key(task.id), 'phase', phase, 'outcome', outcome)
+  else
+    redis.call('HSET', task_key(task.id), 'phase', phase)
+  end
+  redis.call('ZADD', ended, now + result_ttl, task.id)
+  if given_up then redis.call('ZADD', dead, now + result_ttl, task.id) end
+  keep(task, result_ttl)
+  tell(task.id)
+  task.phase, task.outcome = phase, outcome or false
+end
+
+local function fail(task, code, message, given_up)
+  finish(task, 'F', cjson.encode({ failure = { code = code, message = message } }), given_up)
+end
+
+local function time_out(task)
+  fail(task, 'timeout', string.format(
+    'the task waited longer than %d s for a worker; send the photographs again later', math.floor(payload_ttl / 1000)))
+end
+
+-- Puts a task in line, now or after `delay`.
+local function wait(task, delay)
+  redis.call('HSET', task_key(task.id), 'phase', 'W')
+  redis.call('ZADD', overdue, task.submitted + payload_ttl, task.id)
+  if delay > 0 then
+    redis.call('ZADD', delayed, now + delay, task.id)
+  else
+    redis.call('ZADD', ready, task.seq, task.id)
+    tell('+1')
+  end
+  keep(task, math.max(task.submitted + payload_ttl - now, 0) + result_ttl)
+  task.phase = 'W'
+end
+
+-- Takes a running task back, or gives it up when it was tried too often. `why` is nil when the try does not count.
+local function give_back(task, delay, why)
+  leave(task)
+  if why then
+    task.error = why
+    redis.call('HSET', task_key(task.id), 'error', why)
+  end
+  if tries(task) >= most_tries then
+    -- It has left its sets; `finish` must not look for it there.
+    task.phase = ''
+    fail(task, 'processing_failed', string.format('given up after %d tries; the last one failed with: %s',
+      tries(task), task.error or 'unknown'), true)
+  else
+    wait(task, delay)
+    tell(task.id)
+  end
+end
+
+-- Removes all traces of a task, also of one that the server itself has expired.
+local function forget(id, task)
+  if task and task.key then redis.call('DEL', idempotency_key(task.key)) end
+  redis.call('DEL', task_key(id), payload_key(id))
+  for _, set in ipairs({ ready, delayed, overdue, running, ended, dead }) do redis.call('ZREM', set, id) end
+end
+
+-- Whether the moment has come that a set holds for a task.
+local function is_due(set, id)
+  local at = redis.call('ZSCORE', set, id)
+  return not at or tonumber(at) <= now
+end
+
+-- Reads a task after all has happened to it that time does by itself.
+local function current(id)
+  local task = load(id)
+  if not task then return nil end
+  if task.phase == 'R' and is_due(running, id) then give_back(task, 0, 'the worker stopped answering') end
+  if task.phase == 'W' and is_due(overdue, id) then time_out(task) end
+  if task.phase ~= 'R' and task.phase ~= 'W' and is_due(ended, id) then
+    forget(id, task)
+    return nil
+  end
+  return task
+end
+
+-- The task, if this delivery of it is running.
+local function held(id, delivery)
+  local task = current(id)
+  if task and task.phase == 'R' and string.format('%d', task.delivery) == delivery then return task end
+  return nil
+end
+
+-- Does what time does by itself, for at most `most` tasks of each set. True when that was all.
+local function tend(most)
+  local all = true
+  for _, set in ipairs({ running, overdue, ended }) do
+    local ids = redis.call('ZRANGE', set, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
+    for _, id in ipairs(ids) do
+      if not current(id) then forget(id) end
+    end
+    all = all and #ids < most
+  end
+  local ids = redis.call('ZRANGE', delayed, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
+  for _, id in ipairs(ids) do
+    redis.call('ZREM', delayed, id)
+    local seq = redis.call('HGET', task_key(id), 'seq')
+    if seq then redis.call('ZADD', ready, seq, id) else forget(id) end
+  end
+  if #ids > 0 then tell('+' .. #ids) end
+  return all and #ids < most
+end
+
+-- In how many milliseconds there is something to tend; -1: nothing is foreseen.
+local function next_event()
+  local soonest = -1
+  for _, set in ipairs({ running, overdue, ended, delayed }) do
+    local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
+    if first[2] then
+      local left = math.max(tonumber(first[2]) - now, 0)
+      if soonest < 0 or left < soonest then soonest = left end
+    end
+  end
+  return soonest
+end
+
+-- The rate at which tasks are settled is an exponentially weighted moving average over about this long (ms).
+local WINDOW = 30000
+
+local function drain()
+  local f = redis.call('HMGET', prefix .. 'drain', 'rate', 'last', 'started')
+  local last = tonumber(f[2]) or now
+  return (tonumber(f[1]) or 0) * math.exp(-math.max(now - last, 0) / WINDOW), tonumber(f[3]) or now
+end
+
+-- Counts one settled task.
+local function count_settled()
+  local rate, started = drain()
+  redis.call('HSET', prefix .. 'drain', 'rate', string.format('%.17g', rate + 1000 / WINDOW),
+    'last', string.format('%.0f', now), 'started', string.format('%.0f', started))
+end
+
+-- In how many milliseconds a client that finds the queue full should come back: when a tenth of the line is done, so that
+-- those who come back find room instead of fighting for one place. Between 1 and 60 seconds.
+local function retry_after(waiting)
+  local rate, started = drain()
+  -- An average that began at zero is too low by the weight of the time before it began.
+  local seen = 1 - math.exp(-math.max(now - started, 0) / WINDOW)
+  if rate <= 0 or seen <= 0 then return 60000 end
+  return math.floor(math.min(math.max(math.max(waiting / 10, 1) / (rate / seen) * 1000, 1000), 60000))
+end

@@ -1,0 +1,133 @@
+//! The scripts that run on the server, and how one is called.
+//!
+//! Owns what every script is given first: the hash tag, the time, the limits. The rules of a task's life are in
+//! `lua/ledger.lua`, which stands before each of them. Must never know what an answer means.
+
+use std::time::Duration;
+
+use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
+
+use super::link::{Failure, Link};
+
+/// One script.
+pub(super) struct Script {
+    code: &'static str,
+    hash: String,
+}
+
+/// All scripts of the queue.
+pub(super) struct Scripts {
+    pub(super) submit: Script,
+    pub(super) claim: Script,
+    pub(super) extend: Script,
+    pub(super) settle: Script,
+    pub(super) retry: Script,
+    pub(super) release: Script,
+    pub(super) revoke: Script,
+    pub(super) status: Script,
+    pub(super) tend: Script,
+    pub(super) enter: Script,
+    pub(super) probe: Script,
+}
+
+/// A script's text behind the rules. `flags` is what the server is told of it: only what adds to the queue is refused when
+/// its memory is full, for all else ends tasks and so frees memory.
+macro_rules! script {
+    ($flags:literal, $file:literal) => {
+        Script::new(concat!("#!lua", $flags, "\n", include_str!("lua/ledger.lua"), "\n", include_str!($file)))
+    };
+}
+
+impl Scripts {
+    pub(super) fn new() -> Self {
+        Self {
+            submit: script!("", "lua/submit.lua"),
+            claim: script!(" flags=allow-oom", "lua/claim.lua"),
+            extend: script!(" flags=allow-oom", "lua/extend.lua"),
+            settle: script!(" flags=allow-oom", "lua/settle.lua"),
+            retry: script!(" flags=allow-oom", "lua/retry.lua"),
+            release: script!(" flags=allow-oom", "lua/release.lua"),
+            revoke: script!(" flags=allow-oom", "lua/revoke.lua"),
+            status: script!(" flags=allow-oom", "lua/status.lua"),
+            tend: script!(" flags=allow-oom", "lua/tend.lua"),
+            enter: script!(" flags=allow-oom", "lua/enter.lua"),
+            probe: script!("", "lua/probe.lua"),
+        }
+    }
+}
+
+impl Script {
+    fn new(code: &'static str) -> Self {
+        Self { code, hash: redis::Script::new(code).get_hash().to_owned() }
+    }
+
+    /// Begins a call; the arguments of the script itself are to be added.
+    pub(super) fn call(&self, context: &Context) -> Call<'_> {
+        let mut command = redis::cmd("EVALSHA");
+        command.arg(&self.hash).arg(1).arg(&context.tag).arg(context.time.now());
+        context.limits.iter().for_each(|limit| {
+            command.arg(*limit);
+        });
+        Call { script: self, command }
+    }
+}
+
+/// What every script is given.
+pub(super) struct Context {
+    /// `{name}`.
+    pub(super) tag: String,
+    pub(super) time: Time,
+    /// Lease (ms), tries, time-to-live of results (ms), longest wait (ms).
+    pub(super) limits: [u64; 4],
+}
+
+/// Whose clock a queue lives by.
+pub(super) enum Time {
+    /// The server's, so that the clocks of nodes do not matter.
+    Server,
+    /// This one, in milliseconds since the epoch.
+    #[cfg(test)]
+    Told(std::sync::Arc<std::sync::atomic::AtomicU64>),
+}
+
+impl Time {
+    fn now(&self) -> String {
+        match self {
+            Self::Server => String::new(),
+            #[cfg(test)]
+            Self::Told(millis) => millis.load(std::sync::atomic::Ordering::SeqCst).to_string(),
+        }
+    }
+}
+
+/// A call in the making.
+pub(super) struct Call<'a> {
+    script: &'a Script,
+    command: Cmd,
+}
+
+impl Call<'_> {
+    /// Adds an argument.
+    pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Sends the call, and the script's text first when the server does not know it (any more).
+    pub(super) async fn send<T: FromRedisValue>(self, link: &Link) -> Result<T, Failure> {
+        match link.query(&self.command).await {
+            Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                let mut load = redis::cmd("SCRIPT");
+                load.arg("LOAD").arg(self.script.code);
+                link.query::<()>(&load).await?;
+                link.query(&self.command).await
+            }
+            answer => answer,
+        }
+    }
+}
+
+/// A duration as the scripts take it. Bounded well above every limit, so that sums stay exact.
+pub(super) fn millis(duration: Duration) -> u64 {
+    duration.as_millis().min(1 << 46) as u64
+}

@@ -1,0 +1,262 @@
+//! The queue on a real redis-server against the contract, and what only a shared queue can do. Servers that die are in
+//! `outage`.
+
+mod outage;
+mod process;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use self::process::Process;
+use super::*;
+use crate::queue::contract::{self, LIMITS, Rig, claim, contract, counts, failure, payload, state, submit, success};
+
+contract!(Node);
+
+const LONG: Duration = Duration::from_secs(600);
+const PATIENCE: Duration = Duration::from_secs(20);
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// One node with a server of its own, whose time is told.
+struct Node {
+    options: Options,
+    clock: Arc<AtomicU64>,
+    /// First dropped, before its server.
+    queue: Redis,
+    house: House,
+}
+
+/// What nodes share: a server and a key file.
+struct House {
+    server: Process,
+    folder: TempDir,
+}
+
+impl House {
+    fn new(settings: &[&str]) -> Self {
+        Self { server: Process::start(settings), folder: tempfile::tempdir().unwrap() }
+    }
+
+    fn options(&self, limits: contract::Limits) -> Options {
+        let contract::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
+        Options {
+            url: self.server.url(),
+            name: "test".to_owned(),
+            node: None,
+            tls: Tls::default(),
+            max_length,
+            lease,
+            max_deliveries,
+            result_ttl,
+            payload_ttl,
+            key_file: self.folder.path().join("payload.key"),
+        }
+    }
+
+    /// A node without a name, that lives by the server's time.
+    async fn node(&self, limits: contract::Limits) -> Redis {
+        Redis::open(self.options(limits)).await.unwrap()
+    }
+}
+
+#[async_trait]
+impl Rig for Node {
+    async fn new(limits: contract::Limits) -> Self {
+        let house = House::new(&[]);
+        let options = Options { node: Some("the node".to_owned()), ..house.options(limits) };
+        let clock = Arc::new(AtomicU64::new(1_800_000_000_000));
+        let queue = Redis::open_with(options.clone(), Time::Told(Arc::clone(&clock))).await.unwrap();
+        Self { options, clock, queue, house }
+    }
+
+    fn queue(&self) -> &dyn Queue {
+        &self.queue
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
+        self.queue.stats().await.unwrap();
+    }
+
+    /// A node that dies says nothing. The next process under its name knows what that one ran.
+    async fn crash(mut self) -> Self {
+        self.queue = Redis::open_with(self.options.clone(), Time::Told(Arc::clone(&self.clock))).await.unwrap();
+        self
+    }
+}
+
+/// Limits that no test reaches by the server's own time.
+const WIDE: contract::Limits =
+    contract::Limits { max_length: 1000, lease: PATIENCE, result_ttl: LONG, payload_ttl: LONG, ..LIMITS };
+
+#[tokio::test]
+async fn whoever_waits_is_woken_whichever_node_it_asked() {
+    let house = House::new(&[]);
+    let (a, b) = (house.node(WIDE).await, house.node(WIDE).await);
+    let both = async {
+        tokio::join!(b.claim(LONG), async {
+            tokio::time::sleep(MOMENT).await;
+            submit(&a, 1).await
+        })
+    };
+    // Well below the interval at which waiters look by themselves.
+    let (claimed, id) = timeout(SAFETY / 2, both).await.expect("the claim is woken");
+    let lease = claimed.unwrap().unwrap().lease;
+    assert_eq!(lease.id, id);
+    let both = async {
+        tokio::join!(a.status(id, LONG), a.lost(lease), async {
+            tokio::time::sleep(MOMENT).await;
+            b.settle(lease, success(1)).await.unwrap();
+        })
+    };
+    let (seen, ..) = timeout(SAFETY / 2, both).await.expect("the status is woken");
+    assert_eq!(seen.unwrap().unwrap().outcome, Some(success(1)));
+
+    submit(&b, 2).await;
+    let lease = claim(&b).await.lease;
+    let both = async {
+        tokio::join!(b.lost(lease), async {
+            tokio::time::sleep(MOMENT).await;
+            a.revoke(lease.id).await.unwrap();
+        })
+    };
+    timeout(SAFETY / 2, both).await.expect("the worker is told of the revocation");
+    assert!(matches!(b.settle(lease, success(2)).await, Err(LeaseError::Lost)));
+}
+
+#[tokio::test]
+async fn an_idempotency_key_yields_one_task_from_fifty_clients_of_two_nodes() {
+    let house = House::new(&[]);
+    let nodes = [Arc::new(house.node(WIDE).await), Arc::new(house.node(WIDE).await)];
+    let clients: Vec<_> = (0..50)
+        .map(|client| {
+            let node = Arc::clone(&nodes[client % 2]);
+            tokio::spawn(async move {
+                let submission = Submission { payload: payload(1), idempotency_key: Some("key".to_owned()) };
+                node.submit(submission).await.unwrap()
+            })
+        })
+        .collect();
+    let mut ids = Vec::new();
+    for client in clients {
+        ids.push(client.await.unwrap());
+    }
+    ids.dedup();
+    assert_eq!(ids.len(), 1);
+    assert_eq!(counts(nodes[0].as_ref()).await, [1, 0, 0, 0]);
+}
+
+#[tokio::test]
+async fn what_a_nameless_node_ran_comes_back_by_the_servers_clock() {
+    let house = House::new(&[]);
+    let limits = contract::Limits { lease: Duration::from_millis(700), ..WIDE };
+    let (a, b) = (house.node(limits).await, house.node(limits).await);
+    let id = submit(&a, 1).await;
+    assert_eq!(claim(&a).await.lease.id, id);
+    drop(a);
+    let start = Instant::now();
+    assert!(b.claim(Duration::ZERO).await.unwrap().is_none());
+    let again = timeout(PATIENCE, b.claim(LONG)).await.expect("the lease runs out").unwrap().unwrap();
+    assert_eq!((again.lease, again.payload), (Lease { id, delivery: 2 }, payload(1)));
+    assert!(start.elapsed() >= Duration::from_millis(600), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn a_name_takes_nothing_from_other_names() {
+    let house = House::new(&[]);
+    let named = |name: &str| Redis::open(Options { node: Some(name.to_owned()), ..house.options(WIDE) });
+    let (a, b) = (named("a").await.unwrap(), named("b").await.unwrap());
+    submit(&a, 1).await;
+    submit(&a, 2).await;
+    let (first, second) = (claim(&a).await.lease, claim(&b).await.lease);
+    let again = named("a").await.unwrap();
+    assert!(matches!(a.extend(first).await, Err(LeaseError::Lost)), "the newer process has the name");
+    b.extend(second).await.unwrap();
+    assert_eq!(claim(&again).await.lease, Lease { id: first.id, delivery: 2 });
+}
+
+#[tokio::test]
+async fn a_task_whose_payload_the_server_dropped_ends_as_timed_out() {
+    let house = House::new(&[]);
+    let queue = house.node(WIDE).await;
+    let (gone, there) = (submit(&queue, 1).await, submit(&queue, 2).await);
+    assert_eq!(house.server.command(&format!("DEL {{test}}:payload:{}", digits(gone))), b":1\r\n");
+    assert_eq!(claim(&queue).await.lease.id, there);
+    assert_eq!(failure(&queue, gone).await.code, ErrorCode::Timeout);
+}
+
+#[tokio::test]
+async fn a_task_that_cannot_be_read_fails_and_blocks_nobody() {
+    let house = House::new(&[]);
+    let queue = house.node(WIDE).await;
+    let (broken, there) = (submit(&queue, 1).await, submit(&queue, 2).await);
+    house.server.command(&format!("SETRANGE {{test}}:payload:{} 7 xyz", digits(broken)));
+    assert_eq!(claim(&queue).await.lease.id, there);
+    assert_eq!(failure(&queue, broken).await.code, ErrorCode::ProcessingFailed);
+}
+
+#[tokio::test]
+async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
+    let rig = Node::new(LIMITS).await;
+    let queue = rig.queue();
+    let keyed = |seed, key: &str| Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()) };
+    for (seed, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
+        queue.submit(keyed(seed, key)).await.unwrap();
+    }
+    let settled = claim(queue).await.lease;
+    queue.settle(settled, success(1)).await.unwrap();
+    let retried = claim(queue).await.lease;
+    queue.retry(retried, LONG, contract::error("later")).await.unwrap();
+    claim(queue).await;
+    let script = "for _,k in ipairs(redis.call('KEYS','*:*:*')) do \
+                  if redis.call('TTL',k)<0 and not string.find(k,':node:') then return k end end return 'none'";
+    assert_eq!(rig.house.server.command(&format!("EVAL \"{script}\" 0")), b"$4\r\nnone\r\n");
+    rig.pass(LIMITS.payload_ttl).await;
+    rig.pass(LIMITS.result_ttl).await;
+    assert_eq!(counts(queue).await, [0; 4]);
+    // The counter of tasks, the rate at which they were settled, the key's fingerprint.
+    assert_eq!(rig.house.server.command("DBSIZE"), b":3\r\n");
+}
+
+#[tokio::test]
+async fn neither_photographs_nor_idempotency_keys_lie_readable_on_the_server() {
+    let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let queue = house.node(WIDE).await;
+    let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
+    let payload = Payload { photographs, wishes: Default::default() };
+    queue.submit(Submission { payload, idempotency_key: Some("passport 123456".to_owned()) }).await.unwrap();
+    let mut bytes = Vec::new();
+    for entry in std::fs::read_dir(house.server.folder().join("appendonlydir")).unwrap() {
+        bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
+    }
+    assert!(bytes.windows(14).any(|window| window == b"{test}:payload"), "the submission is in the file");
+    for secret in ["a face, in full", "another face", "passport"] {
+        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
+    }
+}
+
+#[tokio::test]
+async fn a_node_with_another_key_is_refused_while_tasks_wait() {
+    let house = House::new(&[]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    let other = Options { key_file: house.folder.path().join("other.key"), ..house.options(WIDE) };
+    let error = Redis::open(other.clone()).await.err().expect("it must not open").to_string();
+    assert!(error.contains("other.key") && error.contains("another key"), "{error}");
+    queue.revoke(id).await.unwrap();
+    let id = submit(&Redis::open(other).await.unwrap(), 2).await;
+    assert_eq!(state(&queue, id).await, State::Pending);
+}
+
+#[tokio::test]
+async fn a_replica_and_a_silent_port_are_refused_at_start() {
+    let replica = House::new(&["--replicaof", "127.0.0.1 1"]);
+    let error = Redis::open(replica.options(WIDE)).await.err().expect("it must not open").to_string();
+    assert!(error.contains("read-only replica") && error.contains("queue.url"), "{error}");
+    replica.server.kill();
+    let start = Instant::now();
+    let error = Redis::open(replica.options(WIDE)).await.err().expect("it must not open").to_string();
+    assert!(error.contains("127.0.0.1") && start.elapsed() < Duration::from_secs(3), "{error}");
+}

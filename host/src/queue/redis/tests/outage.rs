@@ -1,0 +1,155 @@
+//! Servers that die, hang, forget or are full.
+
+use super::*;
+
+/// So long a caller is kept waiting at most when the server is gone.
+const AT_MOST: Duration = Duration::from_millis(2500);
+
+/// The queue once it answers again, without help.
+async fn recovered(queue: &Redis) {
+    timeout(PATIENCE, async {
+        while queue.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it recovers alone");
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_loses_no_accepted_task() {
+    let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let queue = Arc::new(house.node(WIDE).await);
+    let settled = submit(queue.as_ref(), 7).await;
+    let lease = claim(queue.as_ref()).await.lease;
+    queue.settle(lease, success(7)).await.unwrap();
+    let accepted = Arc::new(AtomicU64::new(0));
+    let clients: Vec<_> = (0..16u8)
+        .map(|seed| {
+            let (queue, accepted) = (Arc::clone(&queue), Arc::clone(&accepted));
+            tokio::spawn(async move {
+                let mut ids = Vec::new();
+                while let Ok(id) = queue.submit(Submission { payload: payload(seed), idempotency_key: None }).await {
+                    ids.push((id, seed));
+                    accepted.fetch_add(1, Ordering::SeqCst);
+                }
+                ids
+            })
+        })
+        .collect();
+    while accepted.load(Ordering::SeqCst) < 100 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    house.server.kill();
+    let mut ids = Vec::new();
+    for client in clients {
+        ids.extend(client.await.unwrap());
+    }
+    house.server.restart();
+    recovered(&queue).await;
+    assert_eq!(queue.status(settled, Duration::ZERO).await.unwrap().unwrap().outcome, Some(success(7)));
+    for (id, _) in &ids {
+        assert_eq!(state(queue.as_ref(), *id).await, State::Pending);
+    }
+    // Those that were under way when the server died may be there as well; each accepted one is done once.
+    let mut done = std::collections::HashMap::new();
+    while let Some(claim) = queue.claim(Duration::ZERO).await.unwrap() {
+        queue.settle(claim.lease, success(claim.payload.photographs[0][0])).await.unwrap();
+        assert!(done.insert(claim.lease.id, claim.payload.photographs[0][0]).is_none());
+    }
+    for (id, seed) in &ids {
+        assert_eq!(done.get(id), Some(seed));
+    }
+    assert!(done.len() <= ids.len() + 16, "{} done, {} accepted", done.len(), ids.len());
+}
+
+#[tokio::test]
+async fn without_a_server_all_are_refused_at_once_and_go_on_alone() {
+    let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    let lease = claim(&queue).await.lease;
+    let waits = async {
+        tokio::join!(queue.claim(LONG), queue.status(id, LONG), async {
+            tokio::time::sleep(MOMENT).await;
+            house.server.kill();
+        })
+    };
+    let (claimed, seen, ()) = timeout(AT_MOST, waits).await.expect("who waits is told");
+    assert!(claimed.is_err() && seen.is_err(), "{claimed:?}, {seen:?}");
+    let start = Instant::now();
+    for _ in 0..50 {
+        let submission = Submission { payload: payload(2), idempotency_key: None };
+        assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
+        assert!(queue.ping().await.is_err() && queue.stats().await.is_err());
+        assert!(matches!(queue.settle(lease, success(1)).await, Err(LeaseError::Unavailable(_))));
+    }
+    assert!(start.elapsed() < AT_MOST, "{:?}", start.elapsed());
+    house.server.restart();
+    recovered(&queue).await;
+    queue.settle(lease, success(1)).await.expect("the result was kept, and the lease is still held");
+    // Messages come again, too.
+    let id = submit(&queue, 3).await;
+    let lease = claim(&queue).await.lease;
+    let both = async {
+        tokio::join!(queue.status(id, LONG), async {
+            tokio::time::sleep(MOMENT).await;
+            queue.settle(lease, success(3)).await.unwrap();
+        })
+    };
+    timeout(SAFETY / 2, both).await.expect("woken").0.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_hangs_is_as_good_as_gone() {
+    let house = House::new(&[]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    house.server.signal(libc::SIGSTOP);
+    let first = timeout(AT_MOST, queue.ping()).await.expect("bounded");
+    assert!(first.is_err());
+    let start = Instant::now();
+    assert!(queue.status(id, LONG).await.is_err());
+    assert!(start.elapsed() < MOMENT, "the second caller pays nothing: {:?}", start.elapsed());
+    house.server.signal(libc::SIGCONT);
+    recovered(&queue).await;
+    assert_eq!(state(&queue, id).await, State::Pending);
+}
+
+#[tokio::test]
+async fn a_server_that_forgot_everything_is_believed() {
+    let house = House::new(&[]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    let running = claim(&queue).await.lease;
+    house.server.kill();
+    house.server.restart();
+    recovered(&queue).await;
+    assert_eq!(queue.status(id, LONG).await.unwrap(), None, "not PENDING for ever");
+    assert!(matches!(queue.settle(running, success(1)).await, Err(LeaseError::Lost)));
+    assert_eq!(counts(&queue).await, [0; 4]);
+    timeout(PATIENCE, queue.lost(running)).await.expect("nobody holds it");
+    submit(&queue, 2).await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_full_takes_no_tasks_but_ends_them() {
+    let house = House::new(&["--maxmemory", "16mb", "--maxmemory-policy", "noeviction"]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    let lease = claim(&queue).await.lease;
+    let large = || Payload { photographs: [vec![1; 1 << 20], vec![2; 1 << 20]], wishes: Default::default() };
+    let refused = loop {
+        if let Err(error) = queue.submit(Submission { payload: large(), idempotency_key: None }).await {
+            break error;
+        }
+    };
+    assert!(matches!(&refused, SubmitError::Unavailable(why) if why.0.contains("OOM")), "{refused:?}");
+    queue.extend(lease).await.unwrap();
+    queue.settle(lease, success(1)).await.unwrap();
+    assert_eq!(state(&queue, id).await, State::Success);
+    while let Some(claim) = queue.claim(Duration::ZERO).await.unwrap() {
+        queue.settle(claim.lease, success(2)).await.unwrap();
+    }
+    submit(&queue, 3).await;
+}

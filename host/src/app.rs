@@ -33,7 +33,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         format!("cannot listen on {}; stop the program that does, or set server.listen", config.server.listen)
     })?;
     let address = listener.local_addr()?;
-    let queue = Arc::new(open_queue(config)?);
+    let queue = open_queue(config)?;
     let shutdown = CancellationToken::new();
 
     let clockwork = Clockwork::start(sizes(config))?;
@@ -66,8 +66,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     let rooms = async {
         tokio::join!(
-            edge::run(listener, edge, gateway, Arc::clone(&queue) as Arc<dyn Queue>, shutdown.clone()),
-            worker::run(worker, Arc::clone(&queue) as Arc<dyn Queue>, pipeline, shutdown.clone()),
+            edge::run(listener, edge, gateway, Arc::clone(&queue), shutdown.clone()),
+            worker::run(worker, Arc::clone(&queue), pipeline, shutdown.clone()),
         )
     };
     tokio::pin!(rooms);
@@ -118,7 +118,7 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
 }
 
 /// Opens the queue that the configuration names.
-pub(crate) fn open_queue(config: &Config) -> anyhow::Result<Embedded> {
+pub(crate) fn open_queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
     let queue = &config.queue;
     let path = match &queue.url {
         QueueUrl::File(path) => path.clone(),
@@ -127,7 +127,7 @@ pub(crate) fn open_queue(config: &Config) -> anyhow::Result<Embedded> {
             config.source("queue.url")
         ),
     };
-    Ok(Embedded::open(Options {
+    let embedded = Embedded::open(Options {
         path,
         max_length: queue.max_length,
         lease: queue.lease,
@@ -135,7 +135,8 @@ pub(crate) fn open_queue(config: &Config) -> anyhow::Result<Embedded> {
         result_ttl: queue.result_ttl,
         payload_ttl: queue.payload_ttl,
         key_file: queue.encryption_key_file.clone(),
-    })?)
+    })?;
+    Ok(Arc::new(embedded))
 }
 
 /// Room for every instance that may live at once.

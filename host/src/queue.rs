@@ -161,4 +161,7 @@ pub(crate) trait Queue: Send + Sync + 'static {
 
     /// How long a lease lasts without [`Queue::extend`].
     fn lease(&self) -> Duration;
+
+    /// Writes what was asked for so far and lets go of the storage. Call it last; later calls are refused.
+    async fn close(&self);
 }

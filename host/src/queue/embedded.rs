@@ -112,7 +112,7 @@ pub(crate) enum OpenError {
     Key(#[from] KeyError),
 }
 
-/// The queue. Call [`Embedded::close`] before the process ends; without that nothing is lost, but the next start has to
+/// The queue. Call [`Queue::close`] before the process ends; without that nothing is lost, but the next start has to
 /// check the whole file.
 pub(crate) struct Embedded {
     commands: Sender<Command>,
@@ -150,18 +150,6 @@ impl Embedded {
             .map_err(|source| OpenError::Io { path, source })?;
         let (key, writer) = (Arc::new(key), Mutex::new(Some(writer)));
         Ok(Self { commands, board, store, key, clock, lease, max_length, writer })
-    }
-
-    /// Writes what was asked for so far, closes the file and ends the writer. Later calls are refused.
-    pub(crate) async fn close(&self) {
-        // A writer that has ended already takes no commands.
-        let _ = self.commands.send(Command::Close);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && !matches!(blocking(move || writer.join()).await, Ok(Ok(())))
-        {
-            tracing::error!("the queue's writer had failed before it was closed");
-        }
     }
 
     /// Sends a command and waits for the answer.
@@ -324,6 +312,17 @@ impl Queue for Embedded {
 
     fn lease(&self) -> Duration {
         self.lease
+    }
+
+    async fn close(&self) {
+        // A writer that has ended already takes no commands.
+        let _ = self.commands.send(Command::Close);
+        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(writer) = writer
+            && !matches!(blocking(move || writer.join()).await, Ok(Ok(())))
+        {
+            tracing::error!("the queue's writer had failed before it was closed");
+        }
     }
 }
 

@@ -13,11 +13,12 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use visavis_models::{Detector, Embedder, Manifest};
 
-use crate::config::{self, Backend, Config, QueueUrl};
+use crate::config::{self, Backend, Config, QueueUrl, Role};
 use crate::edge;
 use crate::nn::{self, GraphSource, Nn};
 use crate::queue::Queue;
-use crate::queue::embedded::{Embedded, Options};
+use crate::queue::embedded::{self, Embedded};
+use crate::queue::redis::{self, Redis};
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::bindings::analyze;
 use crate::runtime::gateway::Gateway;
@@ -28,26 +29,35 @@ use crate::worker::pipeline::{Defaults, Model, Pipeline};
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
+    let role = config.server.role;
+    if role != Role::All && matches!(config.queue.url, QueueUrl::File(_)) {
+        bail!(
+            "server.role is {role}, but queue.url is a file, which one process has to itself; set it to a redis:// URL"
+        );
+    }
+    let (accepts, works) = (role != Role::Worker, role != Role::Edge);
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
-    let listener = TcpListener::bind(config.server.listen).await.with_context(|| {
-        format!("cannot listen on {}; stop the program that does, or set server.listen", config.server.listen)
-    })?;
-    let address = listener.local_addr()?;
-    let queue = open_queue(config)?;
+    let listener = if accepts { Some(listen(config).await?) } else { None };
+    let queue = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
     let shutdown = CancellationToken::new();
 
     let clockwork = Clockwork::start(sizes(config))?;
     let cache = Cache::open(&config.components.cache)?;
-    let gateway = Gateway::load(&clockwork, &cache, &slot(&config.components.gateway))?;
-    let pipeline = Arc::new(pipeline(config, &clockwork, &cache)?);
+    let gateway =
+        if accepts { Some(Gateway::load(&clockwork, &cache, &slot(&config.components.gateway))?) } else { None };
+    let pipeline = if works { Some(Arc::new(pipeline(config, &clockwork, &cache)?)) } else { None };
     tracing::info!(
-        gateway = gateway.generation().digest,
-        analyzer = pipeline.analyzer.generation().digest,
-        scorer = pipeline.scorer.generation().digest,
-        onnxruntime = pipeline.nn.version(),
+        %role,
+        gateway = gateway.as_ref().map(|gateway| gateway.generation().digest.as_str()),
+        analyzer = pipeline.as_ref().map(|pipeline| pipeline.analyzer.generation().digest.as_str()),
+        scorer = pipeline.as_ref().map(|pipeline| pipeline.scorer.generation().digest.as_str()),
+        onnxruntime = pipeline.as_ref().map(|pipeline| pipeline.nn.version()),
         "components and models are ready"
     );
-    println!("visavis: listening on http://{address}");
+    match &listener {
+        Some(listener) => println!("visavis: listening on http://{}", listener.local_addr()?),
+        None => println!("visavis: working"),
+    }
 
     let worker = worker::Config {
         concurrency: config.worker.concurrency,
@@ -65,10 +75,17 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         drain_timeout: config.server.drain_timeout,
     };
     let rooms = async {
-        tokio::join!(
-            edge::run(listener, edge, gateway, Arc::clone(&queue), shutdown.clone()),
-            worker::run(worker, Arc::clone(&queue), pipeline, shutdown.clone()),
-        )
+        let edge = async {
+            if let (Some(listener), Some(gateway)) = (listener, gateway) {
+                edge::run(listener, edge, gateway, Arc::clone(&queue), shutdown.clone()).await;
+            }
+        };
+        let worker = async {
+            if let Some(pipeline) = pipeline {
+                worker::run(worker, Arc::clone(&queue), pipeline, shutdown.clone()).await;
+            }
+        };
+        tokio::join!(edge, worker)
     };
     tokio::pin!(rooms);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -88,6 +105,12 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     queue.close().await;
     tracing::info!("stopped");
     Ok(())
+}
+
+async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
+    let address = config.server.listen;
+    let bound = TcpListener::bind(address).await;
+    bound.with_context(|| format!("cannot listen on {address}; stop the program that does, or set server.listen"))
 }
 
 /// Loads models and components for verifications.
@@ -117,26 +140,42 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
     })
 }
 
-/// Opens the queue that the configuration names.
-pub(crate) fn open_queue(config: &Config) -> anyhow::Result<Arc<dyn Queue>> {
+/// Opens the queue that the configuration names. Who opens a shared one as `node` takes over what the last process of that
+/// name ran: only a process that does tasks may have a name.
+pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Arc<dyn Queue>> {
     let queue = &config.queue;
-    let path = match &queue.url {
-        QueueUrl::File(path) => path.clone(),
-        QueueUrl::Redis(_) => bail!(
-            "queue.url ({}) names a Redis, which this version cannot use yet; set it to file:PATH",
-            config.source("queue.url")
-        ),
-    };
-    let embedded = Embedded::open(Options {
-        path,
-        max_length: queue.max_length,
-        lease: queue.lease,
-        max_deliveries: queue.max_deliveries,
-        result_ttl: queue.result_ttl,
-        payload_ttl: queue.payload_ttl,
-        key_file: queue.encryption_key_file.clone(),
-    })?;
-    Ok(Arc::new(embedded))
+    let key_file = queue.encryption_key_file.clone();
+    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = *queue;
+    match &queue.url {
+        QueueUrl::File(path) => {
+            let path = path.clone();
+            let options =
+                embedded::Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file };
+            Ok(Arc::new(Embedded::open(options)?))
+        }
+        QueueUrl::Redis(url) => {
+            let client = match (&queue.tls_certificate, &queue.tls_key) {
+                (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+                (None, None) => None,
+                _ => bail!("queue.tls_certificate and queue.tls_key belong together; set both or neither"),
+            };
+            let tls = redis::Tls { ca: queue.tls_ca.clone(), client };
+            let (url, name) = (url.clone(), queue.name.clone());
+            let options = redis::Options {
+                url,
+                name,
+                node,
+                tls,
+                max_length,
+                lease,
+                max_deliveries,
+                result_ttl,
+                payload_ttl,
+                key_file,
+            };
+            Ok(Arc::new(Redis::open(options).await?))
+        }
+    }
 }
 
 /// Room for every instance that may live at once.

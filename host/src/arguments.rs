@@ -55,7 +55,11 @@ pub(crate) struct Serve {
     /// Where to listen, as 127.0.0.1:8080; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
-    /// Where tasks wait: file:PATH is the queue that is built in.
+    /// What this process does: all, only accept requests (edge), or only do tasks (worker). Edges and workers meet in a
+    /// queue on a Redis.
+    #[arg(long, value_name = "ROLE", value_parser = ["all", "edge", "worker"])]
+    pub(crate) role: Option<String>,
+    /// Where tasks wait: file:PATH is the queue that is built in, redis://HOST:PORT one that many nodes share.
     #[arg(long, value_name = "URL")]
     pub(crate) queue: Option<String>,
 }
@@ -105,17 +109,15 @@ pub(crate) struct Doctor {
 impl Arguments {
     /// The flags that stand for configuration keys, as they were typed.
     pub(crate) fn overrides(&self) -> Vec<Override> {
-        let (listen, queue, threshold, non_frontal) = match &self.command {
-            Command::Serve(serve) => (serve.listen.as_ref(), serve.queue.as_ref(), None, None),
-            Command::Verify(verify) => (None, None, verify.threshold.as_ref(), verify.non_frontal.as_ref()),
-            Command::Analyze(_) | Command::Doctor(_) => (None, None, None, None),
-        };
+        let serve = if let Command::Serve(serve) = &self.command { Some(serve) } else { None };
+        let verify = if let Command::Verify(verify) = &self.command { Some(verify) } else { None };
         let flags = [
             ("telemetry.log", "--log", self.log.as_ref()),
-            ("server.listen", "--listen", listen),
-            ("queue.url", "--queue", queue),
-            ("verify.threshold", "--threshold", threshold),
-            ("verify.non_frontal", "--non-frontal", non_frontal),
+            ("server.role", "--role", serve.and_then(|serve| serve.role.as_ref())),
+            ("server.listen", "--listen", serve.and_then(|serve| serve.listen.as_ref())),
+            ("queue.url", "--queue", serve.and_then(|serve| serve.queue.as_ref())),
+            ("verify.threshold", "--threshold", verify.and_then(|verify| verify.threshold.as_ref())),
+            ("verify.non_frontal", "--non-frontal", verify.and_then(|verify| verify.non_frontal.as_ref())),
         ];
         let given = flags.into_iter().filter_map(|(key, flag, value)| Some((key, flag, value?.clone())));
         given.map(|(key, flag, value)| Override { key, flag, value }).collect()
@@ -135,6 +137,7 @@ const SERVE_EXAMPLES: &str = "\
 Examples:
   visavis serve
   visavis serve --listen 0.0.0.0:8080 --queue file:/var/lib/visavis/queue.redb
+  visavis serve --role worker --queue redis://10.0.0.5:6379
 
 Then, from elsewhere:
   curl -F image1=@mine.jpg -F image2=@yours.jpg 'http://127.0.0.1:8080/verify?wait=30'";

@@ -23,7 +23,7 @@ mod units;
 mod value;
 
 pub(crate) use layers::{Override, Source};
-pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, QueueUrl, Server, Verify, Worker};
+pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, QueueUrl, Role, Server, Verify, Worker};
 
 use crate::telemetry;
 
@@ -260,7 +260,6 @@ impl Config {
     /// Pairs of values that are each allowed but make no sense together.
     fn contradictions(&self) -> Vec<Problem> {
         let pairs = [
-            ("server.body_limit", "server.body_memory", self.server.body_limit < self.server.body_memory),
             ("server.body_limit", "server.body_memory", self.server.body_limit < self.server.body_memory),
             ("worker.task_timeout", "queue.payload_ttl", self.worker.task_timeout < self.queue.payload_ttl),
             ("worker.retries", "queue.max_deliveries", self.worker.retries < self.queue.max_deliveries),

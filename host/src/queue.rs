@@ -7,6 +7,7 @@
 //!
 //! - `embedded`: the durable queue of a single node, in one redb file.
 //! - `codec`: a payload as bytes.
+//! - `redis`: the durable queue of many nodes, on a Redis.
 //! - `seal`: encryption of payloads at rest.
 //! - `private`: files that only their owner may read.
 //! - `contract`: the tests that every backend must pass.
@@ -16,6 +17,7 @@ mod codec;
 mod contract;
 pub(crate) mod embedded;
 mod private;
+pub(crate) mod redis;
 mod seal;
 
 use std::time::Duration;

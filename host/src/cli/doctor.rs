@@ -144,7 +144,7 @@ fn components(config: &Config) -> Vec<Finding> {
 }
 
 async fn queue(config: &Config) -> Finding {
-    match app::open_queue(config) {
+    match app::open_queue(config, None).await {
         Ok(queue) => {
             let stats = queue.stats().await;
             queue.close().await;

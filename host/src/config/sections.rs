@@ -22,6 +22,8 @@ const MONTH: Duration = Duration::from_secs(30 * 86_400);
 /// Section `server`: the public listener and its limits.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Server {
+    /// What this process does of the whole.
+    pub(crate) role: Role,
     /// Where to listen; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
     /// The largest request body, bytes.
@@ -40,11 +42,43 @@ pub(crate) struct Server {
     pub(crate) drain_timeout: Duration,
 }
 
+/// What a process does of the whole; those that share a queue make one service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Accepts requests and does tasks.
+    All,
+    /// Accepts requests; loads no model.
+    Edge,
+    /// Does tasks; has no public listener.
+    Worker,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::All => "all",
+            Self::Edge => "edge",
+            Self::Worker => "worker",
+        })
+    }
+}
+
 /// Section `queue`: where tasks wait, and how long things live there.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Queue {
     /// Which queue.
     pub(crate) url: QueueUrl,
+    /// On a Redis: tells several queues on one server apart.
+    pub(crate) name: String,
+    /// On a Redis: this node's own name. Restarted under it, a node takes back at once what it ran when it died; without
+    /// a name those tasks wait for their leases to run out.
+    pub(crate) node: Option<String>,
+    /// For `rediss:`: the authorities in PEM that the server's certificate is checked against; `None` is the system's.
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// For `rediss:`: this client's certificate in PEM, where the server asks for one.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// For `rediss:`: the private key of that certificate, in PEM.
+    pub(crate) tls_key: Option<PathBuf>,
     /// How many tasks may wait; more are refused.
     pub(crate) max_length: u64,
     /// How long a worker holds a task without a sign of life before another may take it.
@@ -167,6 +201,7 @@ impl Config {
         Self {
             assets: PathBuf::new(),
             server: Server {
+                role: Role::All,
                 listen: (Ipv4Addr::LOCALHOST, 8080).into(),
                 body_limit: 20 * MIB,
                 body_memory: 512 * MIB,
@@ -178,6 +213,11 @@ impl Config {
             },
             queue: Queue {
                 url: QueueUrl::File("visavis-data/queue.redb".into()),
+                name: "visavis".to_owned(),
+                node: None,
+                tls_ca: None,
+                tls_certificate: None,
+                tls_key: None,
                 max_length: 1000,
                 lease: Duration::from_secs(15),
                 max_deliveries: 5,
@@ -218,6 +258,7 @@ impl Config {
         let seconds = Duration::from_secs;
         let mut fields = vec![
             field("assets", assets),
+            field("server.role", &mut server.role),
             field("server.listen", &mut server.listen),
             field("server.body_limit", Size(&mut server.body_limit, KIB..=GIB)),
             field("server.body_memory", Size(&mut server.body_memory, KIB..=1024 * GIB)),
@@ -227,6 +268,11 @@ impl Config {
             field("server.request_timeout", Span(&mut server.request_timeout, seconds(1)..=HOUR)),
             field("server.drain_timeout", Span(&mut server.drain_timeout, Duration::ZERO..=HOUR)),
             field("queue.url", &mut queue.url),
+            field("queue.name", &mut queue.name),
+            field("queue.node", &mut queue.node),
+            field("queue.tls_ca", &mut queue.tls_ca),
+            field("queue.tls_certificate", &mut queue.tls_certificate),
+            field("queue.tls_key", &mut queue.tls_key),
             field("queue.max_length", Count(&mut queue.max_length, 1..=10_000_000)),
             field("queue.lease", Span(&mut queue.lease, seconds(1)..=HOUR)),
             field("queue.max_deliveries", Count(&mut queue.max_deliveries, 1..=1000)),

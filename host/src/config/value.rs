@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::config::sections::{Backend, QueueUrl};
+use crate::config::sections::{Backend, QueueUrl, Role};
 use crate::config::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::task::NonFrontal;
 use crate::telemetry::{Filter, Format};
@@ -188,6 +188,28 @@ impl Value for &mut String {
     }
 }
 
+impl Value for &mut Option<PathBuf> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        **self = Some(raw.text().filter(|text| !text.is_empty()).ok_or("a path")?.into());
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), |path| path.display().to_string())
+    }
+}
+
+impl Value for &mut Option<String> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        **self = Some(raw.text().filter(|text| !text.is_empty()).ok_or("a name")?.to_owned());
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_deref().unwrap_or("none").to_owned()
+    }
+}
+
 impl Value for &mut QueueUrl {
     fn read(&mut self, raw: &Raw) -> Result<(), String> {
         let url = raw.text().and_then(QueueUrl::parse);
@@ -240,6 +262,16 @@ impl Value for &mut Format {
             Format::Json => "json",
         }
         .to_owned()
+    }
+}
+
+impl Value for &mut Role {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        choose(*self, raw, &[("all", Role::All), ("edge", Role::Edge), ("worker", Role::Worker)])
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

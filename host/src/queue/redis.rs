@@ -13,7 +13,9 @@
 //! - `server`: whether a server is fit to hold a queue.
 //! - `bell`: who is woken by what happens elsewhere.
 //! - `grant`: a task on its way to a worker.
+//! - `answer`: what the scripts answer, in the words of the house.
 
+mod answer;
 mod bell;
 mod grant;
 mod link;
@@ -31,11 +33,12 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
-use self::grant::Grant;
+use self::grant::{Errands, Grant};
 use self::link::Link;
-use self::options::{address, client};
 pub(crate) use self::options::{OpenError, Options, Tls};
+use self::options::{address, client, tag};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
 use super::seal::{self, Key};
 use super::{Claim, Lease, LeaseError, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
@@ -63,6 +66,7 @@ struct Inner {
     key: Arc<Key>,
     /// Wakes the tender early.
     sooner: Notify,
+    errands: Errands,
     node: String,
     lease: Duration,
     max_length: u64,
@@ -84,7 +88,7 @@ impl Redis {
         let address = address(&client);
         let unreachable = |why| OpenError::Unreachable { address: address.clone(), why };
         let key = Key::load_or_create(&key_file)?;
-        let tag = format!("{{{name}}}");
+        let tag = tag(&name)?;
         let bell = Arc::new(Bell::default());
         let link = Link::open(client, format!("{tag}:events"), Arc::clone(&bell)).await.map_err(unreachable)?;
         let limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
@@ -95,6 +99,7 @@ impl Redis {
             context: Context { tag, time, limits },
             key: Arc::new(key),
             sooner: Notify::new(),
+            errands: Errands::default(),
             node: node.unwrap_or_else(|| hex::encode(TaskId::random().0)),
             lease,
             max_length,
@@ -148,8 +153,7 @@ impl Inner {
     /// Joins the queue, and yields how many tasks were taken back; `None` when other nodes seal with another key.
     async fn enter(&self) -> Result<Option<u64>, Unavailable> {
         let fingerprint = hex::encode(self.key.fingerprint());
-        let tasks: i64 =
-            self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).send(&self.link).await?;
+        let tasks: i64 = self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).send(&self.link).await?;
         Ok(tasks.try_into().ok())
     }
 
@@ -211,6 +215,7 @@ impl Inner {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
+        self.inner.link.check()?;
         let id = TaskId::random();
         let key = Arc::clone(&self.inner.key);
         let (hash, digest, sealed) = blocking(move || {
@@ -223,9 +228,22 @@ impl Queue for Redis {
             (hash, digest, bytes)
         })
         .await?;
-        let call = self.inner.call(&self.inner.scripts.submit).arg(digits(id)).arg(sealed);
-        let answer: Vec<redis::Value> =
-            call.arg(hash).arg(digest).arg(self.inner.max_length).send(&self.inner.link).await.map_err(Unavailable::from)?;
+        let Inner { link, scripts, context, max_length, .. } = self.inner.as_ref();
+        // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
+        // they have arrived; should nothing come of it, they expire.
+        let mut store = redis::cmd("SET");
+        store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
+        let accept = async || {
+            let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(*max_length);
+            call.send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
+        };
+        let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
+        stored.map_err(Unavailable::from)?;
+        let mut answer = answer?;
+        if answer.first() == Some(&redis::Value::BulkString(b"bare".to_vec())) {
+            // The script was faster, on a new connection or while it was loaded.
+            answer = accept().await?;
+        }
         let strange = || Unavailable(format!("the server's answer to a submission makes no sense: {answer:?}"));
         let text = |at: usize| answer.get(at).and_then(|value| redis::from_redis_value::<String>(value.clone()).ok());
         match text(0).as_deref() {
@@ -354,6 +372,12 @@ impl Queue for Redis {
     fn lease(&self) -> Duration {
         self.inner.lease
     }
+
+    async fn close(&self) {
+        self.tender.abort();
+        self.inner.errands.done().await;
+        self.inner.link.close();
+    }
 }
 
 /// When a wait ends. The end of time is far enough away for all who wait.
@@ -364,44 +388,6 @@ fn deadline(wait: Duration) -> Instant {
 fn unseal(key: &Key, id: TaskId, mut sealed: Vec<u8>) -> Result<Payload, String> {
     key.open(id, &mut sealed).map_err(|error| error.to_string())?;
     codec::decode(sealed).map_err(|error| error.to_string())
-}
-
-fn view(id: TaskId, phase: &str, tries: u32, outcome: &str) -> Result<TaskView, Unavailable> {
-    let state = match phase {
-        "W" if tries == 0 => State::Pending,
-        "W" => State::Retry,
-        "R" => State::Started,
-        "S" => State::Success,
-        "F" => State::Failure,
-        "X" => State::Revoked,
-        other => return Err(damaged(id, format!("there is no phase {other:?}"))),
-    };
-    let outcome = match state {
-        State::Success | State::Failure => {
-            Some(serde_json::from_str(outcome).map_err(|error| damaged(id, error))?)
-        }
-        State::Revoked => {
-            let message = "the task was revoked".to_owned();
-            Some(Outcome::Failure(TaskError { code: ErrorCode::Revoked, message, image: None, details: None }))
-        }
-        State::Pending | State::Started | State::Retry => None,
-    };
-    Ok(TaskView { id, state, outcome })
-}
-
-fn damaged(id: TaskId, why: impl std::fmt::Display) -> Unavailable {
-    Unavailable(format!("what is stored of {id} is damaged: {why}"))
-}
-
-/// A task's id as the scripts know it.
-fn digits(id: TaskId) -> String {
-    hex::encode(id.0)
-}
-
-fn from_digits(digits: &str) -> Option<TaskId> {
-    let mut id = [0; 16];
-    hex::decode_to_slice(digits, &mut id).ok()?;
-    Some(TaskId(id))
 }
 
 /// Runs what takes long to compute, off the threads that serve requests.

@@ -78,6 +78,11 @@ impl Link {
         Ok(Self { shared, keeper })
     }
 
+    /// Whether there is a connection, as far as is known; spares work whose result could not be sent.
+    pub(super) fn check(&self) -> Result<(), Unavailable> {
+        self.shared.state().connection.as_ref().map(|_| ()).map_err(Clone::clone)
+    }
+
     /// Sends a command and waits for its answer, but not for longer than two seconds.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
         let (generation, mut connection) = {
@@ -100,6 +105,13 @@ impl Link {
                 Failure::Refused(error)
             }
         })
+    }
+
+    /// Lets go of the connection for good; whoever waits or asks is refused.
+    pub(super) fn close(&self) {
+        self.keeper.abort();
+        self.shared.state().connection = Err(Unavailable("it was closed".to_owned()));
+        self.shared.bell.ring_all();
     }
 }
 

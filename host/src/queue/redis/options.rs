@@ -54,6 +54,9 @@ pub(crate) enum OpenError {
     /// The URL cannot be used. Its text is not repeated here, for it may hold a password.
     #[error("queue.url: {0}")]
     Url(String),
+    /// The name would not make one hash tag.
+    #[error("queue.name: {0:?} is empty or holds a brace; choose letters and digits")]
+    Name(String),
     /// A file for TLS cannot be read.
     #[error("{}: {source}; queue.url asks for TLS with this file", path.display())]
     Tls {
@@ -63,7 +66,7 @@ pub(crate) enum OpenError {
         source: io::Error,
     },
     /// The server cannot be reached or is not fit.
-    #[error("Redis at {address}: {why}")]
+    #[error("Redis at {address} cannot be used ({}); mend the server, or queue.url", why.0)]
     Unreachable {
         /// Host and port.
         address: String,
@@ -96,7 +99,11 @@ pub(super) fn client(url: &str, tls: &Tls) -> Result<Client, OpenError> {
                 "{scheme}:// is not supported yet; name the primary itself, as \"redis://HOST:6379\""
             )));
         }
-        _ => return Err(OpenError::Url("a Redis is named as \"redis://HOST:6379\" or \"rediss://HOST:6379\"".to_owned())),
+        _ => {
+            return Err(OpenError::Url(
+                "a Redis is named as \"redis://HOST:6379\" or \"rediss://HOST:6379\"".to_owned(),
+            ));
+        }
     }
     let refused = |error: redis::RedisError| OpenError::Url(error.to_string());
     let info = url.into_connection_info().map_err(refused)?;
@@ -109,13 +116,19 @@ pub(super) fn client(url: &str, tls: &Tls) -> Result<Client, OpenError> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let read = |path: &PathBuf| std::fs::read(path).map_err(|source| OpenError::Tls { path: path.clone(), source });
     let client_tls = match &tls.client {
-        Some((certificate, key)) => {
-            Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? })
-        }
+        Some((certificate, key)) => Some(ClientTlsConfig { client_cert: read(certificate)?, client_key: read(key)? }),
         None => None,
     };
     let root_cert = tls.ca.as_ref().map(read).transpose()?;
     Client::build_with_tls(info, TlsCertificates { client_tls, root_cert }).map_err(refused)
+}
+
+/// `{name}`: what a cluster chooses the node by, and the prefix of all keys.
+pub(super) fn tag(name: &str) -> Result<String, OpenError> {
+    if name.is_empty() || name.contains(['{', '}']) {
+        return Err(OpenError::Name(name.to_owned()));
+    }
+    Ok(format!("{{{name}}}"))
 }
 
 /// Host and port, without user and password.
@@ -133,9 +146,18 @@ mod tests {
             let client = client(url, &Tls::default()).unwrap();
             assert!(address(&client).starts_with("h:"), "{}", address(&client));
         }
-        for url in ["redis+sentinel://:secret@h/main", "redis+cluster://h:1", "http://h", "", "redis://:secret@h:port"] {
-            let error = client(url, &Tls::default()).err().expect(url).to_string();
+        for url in ["redis+sentinel://:secret@h/main", "redis+cluster://h:1", "http://h", "", "redis://:secret@h:port"]
+        {
+            let error = client(url, &Tls::default()).expect_err(url).to_string();
             assert!(error.contains("queue.url") && !error.contains("secret"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_name_makes_one_hash_tag_or_is_refused() {
+        assert_eq!(tag("visavis").unwrap(), "{visavis}");
+        for name in ["", "a{b", "}"] {
+            assert!(tag(name).unwrap_err().to_string().contains("queue.name"), "{name}");
         }
     }
 

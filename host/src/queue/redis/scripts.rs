@@ -7,7 +7,12 @@ use std::time::Duration;
 
 use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
 
+use super::answer::digits;
 use super::link::{Failure, Link};
+use crate::task::TaskId;
+
+/// As in `lua/ledger.lua`: so much later (ms) than the scripts would, the server itself deletes what is over.
+const SLACK: u64 = 60_000;
 
 /// One script.
 pub(super) struct Script {
@@ -79,6 +84,18 @@ pub(super) struct Context {
     pub(super) time: Time,
     /// Lease (ms), tries, time-to-live of results (ms), longest wait (ms).
     pub(super) limits: [u64; 4],
+}
+
+impl Context {
+    /// Where a sealed payload lies; as in `lua/ledger.lua`.
+    pub(super) fn payload_key(&self, id: TaskId) -> String {
+        format!("{}:payload:{}", self.tag, digits(id))
+    }
+
+    /// After how many milliseconds the server deletes a payload by itself, if no node has.
+    pub(super) fn payload_expiry(&self) -> u64 {
+        self.limits[3] + SLACK
+    }
 }
 
 /// Whose clock a queue lives by.

@@ -198,6 +198,47 @@ async fn a_task_that_cannot_be_read_fails_and_blocks_nobody() {
 }
 
 #[tokio::test]
+async fn photographs_are_deleted_by_the_write_that_ends_their_task() {
+    let rig = Node::new(LIMITS).await;
+    let queue = rig.queue();
+    let there = |id| rig.house.server.command(&format!("EXISTS {{test}}:payload:{}", digits(id))) == b":1\r\n";
+    let settled = submit(queue, 1).await;
+    assert!(there(settled));
+    let lease = claim(queue).await.lease;
+    assert!(there(settled), "the lease may yet run out");
+    queue.settle(lease, success(1)).await.unwrap();
+    let running = submit(queue, 2).await;
+    claim(queue).await;
+    let waiting = submit(queue, 3).await;
+    for id in [running, waiting] {
+        queue.revoke(id).await.unwrap();
+    }
+    let dead = submit(queue, 4).await;
+    for _ in 0..LIMITS.max_deliveries {
+        claim(queue).await;
+        rig.pass(LIMITS.lease).await;
+    }
+    let overdue = submit(queue, 5).await;
+    rig.pass(LIMITS.payload_ttl).await;
+    for id in [settled, running, waiting, dead, overdue] {
+        assert!(state(queue, id).await.is_final() && !there(id), "{id}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_accepted_leaves_no_photographs() {
+    let rig = Node::new(contract::Limits { max_length: 1, ..LIMITS }).await;
+    let keyed = |seed| Submission { payload: payload(seed), idempotency_key: Some("key".to_owned()) };
+    let first = rig.queue().submit(keyed(1)).await.unwrap();
+    assert_eq!(rig.queue().submit(keyed(1)).await.unwrap(), first);
+    assert!(matches!(rig.queue().submit(keyed(2)).await, Err(SubmitError::Conflict)));
+    let other = Submission { payload: payload(3), idempotency_key: None };
+    assert!(matches!(rig.queue().submit(other).await, Err(SubmitError::Full { .. })));
+    let payloads = rig.house.server.command("EVAL \"return #redis.call('KEYS','*:payload:*')\" 0");
+    assert_eq!(payloads, b":1\r\n");
+}
+
+#[tokio::test]
 async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
     let rig = Node::new(LIMITS).await;
     let queue = rig.queue();
@@ -259,4 +300,23 @@ async fn a_replica_and_a_silent_port_are_refused_at_start() {
     let start = Instant::now();
     let error = Redis::open(replica.options(WIDE)).await.err().expect("it must not open").to_string();
     assert!(error.contains("127.0.0.1") && start.elapsed() < Duration::from_secs(3), "{error}");
+}
+
+#[tokio::test]
+async fn a_closed_queue_refuses_and_has_given_back_what_nobody_took() {
+    let house = House::new(&[]);
+    let (a, b) = (house.node(WIDE).await, house.node(WIDE).await);
+    let id = submit(&a, 1).await;
+    // The claim is asked for, and its caller is gone before there can be an answer.
+    let mut asked = a.claim(LONG);
+    let once = std::future::poll_fn(|context| std::task::Poll::Ready(asked.as_mut().poll(context).is_pending()));
+    assert!(once.await);
+    drop(asked);
+    let status = a.status(id, LONG);
+    let (seen, ()) =
+        timeout(PATIENCE, async { tokio::join!(status, a.close()) }).await.expect("who waits is sent away");
+    assert!(seen.is_err(), "{seen:?}");
+    assert!(a.ping().await.is_err() && a.claim(LONG).await.is_err());
+    let claim = claim(&b).await;
+    assert_eq!((claim.lease.id, claim.lease.delivery), (id, 2), "it had been claimed and given back");
 }

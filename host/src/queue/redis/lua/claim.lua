@@ -1,5 +1,6 @@
 -- Hands out the oldest task that is due. ARGV: the node that asks.
--- Yields {id, delivery, retries, age (ms), sealed payload, how many more are due}, or {} when none is.
+-- Yields {id, delivery, retries, age (ms), how many more are due}, or {} when none is. The payload is to be fetched then: a
+-- script would copy it twice.
 local node = ARGV[6]
 
 local tended = false
@@ -18,8 +19,7 @@ while true do
   elseif task.phase ~= 'W' then
     redis.call('ZREM', ready, id)
   else
-    local payload = redis.call('GET', payload_key(id))
-    if not payload then
+    if redis.call('EXISTS', payload_key(id)) == 0 then
       -- The server has expired or evicted it: whoever waits for the task must learn that it is over.
       time_out(task)
     else
@@ -29,7 +29,7 @@ while true do
       redis.call('ZADD', running, now + lease, id)
       redis.call('SADD', node_key(node), id)
       keep(task, lease + payload_ttl + result_ttl)
-      return { id, delivery, task.retries, now - task.submitted, payload, redis.call('ZCARD', ready) }
+      return { id, delivery, task.retries, now - task.submitted, redis.call('ZCARD', ready) }
     end
   end
 end

@@ -1,13 +1,19 @@
--- Accepts a task. ARGV: id, sealed payload, hash of the idempotency key or empty, digest of the payload, longest line.
--- Yields {'new', id}, {'known', id}, {'conflict'} or {'full', milliseconds until there may be room}.
-local id, payload, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], ARGV[9], tonumber(ARGV[10])
+-- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line.
+-- Yields {'new', id}, {'known', id}, {'conflict'}, {'full', milliseconds until there may be room} or {'bare'} when there is
+-- no payload. Whenever the task is not new, its payload is deleted.
+local id, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+
+local function refuse(why, more)
+  redis.call('DEL', payload_key(id))
+  return { why, more }
+end
 
 if hash ~= '' then
   local entry = redis.call('GET', idempotency_key(hash))
   if entry then
     local known, known_digest = string.match(entry, '^(%x+) (%x+)$')
     if known and current(known) then
-      if known_digest == digest then return { 'known', known } else return { 'conflict' } end
+      if known_digest == digest then return refuse('known', known) else return refuse('conflict') end
     end
   end
 end
@@ -16,11 +22,11 @@ local waiting = redis.call('ZCARD', overdue)
 if waiting >= max_length then
   tend(100)
   waiting = redis.call('ZCARD', overdue)
-  if waiting >= max_length then return { 'full', retry_after(waiting) } end
+  if waiting >= max_length then return refuse('full', retry_after(waiting)) end
 end
 
+if redis.call('EXISTS', payload_key(id)) == 0 then return { 'bare' } end
 local seq = redis.call('INCR', prefix .. 'seq')
-redis.call('SET', payload_key(id), payload, 'PX', payload_ttl + SLACK)
 redis.call('HSET', task_key(id), 'seq', seq, 'submitted', string.format('%.0f', now), 'delivery', 0, 'released', 0,
   'retries', 0)
 if hash ~= '' then

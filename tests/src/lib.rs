@@ -12,6 +12,7 @@
 //! - [`photos`]: the sample photographs and what can be made of them.
 //! - [`broken`]: files that are no photographs, or lie.
 //! - [`components`]: components that trap or never end.
+//! - [`redis`]: a redis-server of a test's own.
 //! - [`traces`]: whether a file holds parts of a photograph.
 
 pub mod broken;
@@ -21,4 +22,5 @@ pub mod host;
 pub mod http;
 pub mod photos;
 pub mod raw;
+pub mod redis;
 pub mod traces;

@@ -1,6 +1,6 @@
 //! What `cargo xtask test` runs, in order, each with its name and its time.
 //!
-//! System packages that a check needs are ensured before the check that needs them; none needs any yet.
+//! System packages that a check needs are ensured before anything else runs.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{progress, setup};
+use crate::{progress, setup, system};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -37,6 +37,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     let chosen = |check: &Check| options.only.is_empty() || options.only.contains(check);
     let checks: Vec<_> = Check::value_variants().iter().copied().filter(chosen).collect();
     if checks.contains(&Check::Tests) {
+        system::ensure_program("redis-server", "redis-server")?;
         setup::run(workspace)?;
     }
     let start = Instant::now();

@@ -6,6 +6,7 @@
 //! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
 //! - `checks`: what `cargo xtask test` runs.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
+//! - `system`: programs of the system that tests run.
 //! - `workspace`: where things lie. `progress`: what a person sees.
 
 mod archive;
@@ -17,6 +18,7 @@ mod packages;
 mod pip;
 mod progress;
 mod setup;
+mod system;
 mod workspace;
 
 use std::process::ExitCode;

@@ -157,7 +157,7 @@ fn an_operator_adds_an_embedder_and_a_detector_by_entries_alone() {
     std::fs::create_dir(&to).unwrap();
     let manifest = std::fs::read_to_string(from.join("manifest.toml")).unwrap();
     // The operator's own files, under names of their own, without a source.
-    let entries = manifest.split("[[detector]]").nth(1).expect("the shipped entries");
+    let entries = manifest.split("\n[[detector]]").nth(1).expect("the shipped entries");
     let own = format!("[[detector]]{entries}")
         .lines()
         .scan(false, |in_source, line| {

@@ -14,4 +14,5 @@ mod hostile_files;
 mod limits;
 mod privacy;
 mod refusals;
+mod shared_queue;
 mod tidy;

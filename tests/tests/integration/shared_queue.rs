@@ -1,0 +1,120 @@
+//! Many nodes on one Redis: roles, death of a worker, death of the server.
+
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use visavis_tests::form::Form;
+use visavis_tests::host::{Host, Setup};
+use visavis_tests::photos::{photo, small};
+use visavis_tests::redis::Redis;
+use visavis_tests::traces::Traces;
+
+/// A node's set-up; all nodes of a test share the key that photographs are sealed with.
+fn node(first: Option<&Setup>) -> Setup {
+    let setup = Setup::new().set("VISAVIS_QUEUE__LEASE", "2s");
+    let keeper = first.unwrap_or(&setup);
+    let key = keeper.data().join("payload.key").to_string_lossy().into_owned();
+    setup.set("VISAVIS_QUEUE__ENCRYPTION_KEY_FILE", &key)
+}
+
+fn start(setup: &Setup, redis: &Redis, role: &str) -> Host {
+    setup.start_with(&["--queue", &redis.url(), "--role", role])
+}
+
+fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+#[test]
+fn an_edge_accepts_what_a_worker_without_a_listener_does() {
+    let redis = Redis::start();
+    let setup = node(None);
+    let edge = start(&setup, &redis, "edge");
+    let id = edge.client().submit(&Form::photos("obama.jpg", "obama2.jpg"));
+    let status = edge.client().get(&format!("/status/{id}")).json();
+    assert_eq!(status["status"], "PENDING", "an edge does no task: {status}");
+
+    let other = node(Some(&setup));
+    let mut command = other.command(["serve", "--queue", &redis.url(), "--role", "worker"]);
+    let mut worker = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert_eq!(line.trim(), "visavis: working", "a worker names no address");
+    // The edge's client is woken by what the worker did.
+    let status = edge.client().ended(&id);
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    assert_eq!((&status["status"], &status["result"]["verified"]), (&"SUCCESS".into(), &true.into()), "{status}");
+    let traces = Traces::of([photo("obama.jpg").as_slice(), photo("obama2.jpg").as_slice()]);
+    assert!(traces.in_folder(redis.folder()).is_empty(), "Redis has seen a photograph in the clear");
+}
+
+#[test]
+fn a_role_of_its_own_needs_a_queue_that_others_reach() {
+    let setup = Setup::new();
+    let output = setup.run(["serve", "--listen", "127.0.0.1:0", "--role", "edge"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("queue.url") && told.contains("redis://"), "{told}");
+}
+
+#[test]
+fn one_idempotency_key_is_one_task_on_all_nodes() {
+    let redis = Redis::start();
+    let setup = node(None);
+    let (one, two) = (start(&setup, &redis, "edge"), start(&node(Some(&setup)), &redis, "edge"));
+    let form = Form::pair(&small("obama.jpg", 200), &small("obama2.jpg", 200));
+    let submit = |host: &Host| host.client().post("/verify", &form, &[("Idempotency-Key", "the-same")]).json();
+    let first = submit(&one);
+    assert!(first["task_id"].is_string(), "{first}");
+    assert_eq!(submit(&two), first);
+    assert_eq!(submit(&one), first);
+}
+
+#[test]
+fn killed_workers_lose_nothing() {
+    const TASKS: usize = 20;
+    let redis = Redis::start();
+    let setup = node(None);
+    let edge = start(&setup, &redis, "edge");
+    let client = edge.client();
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    let ids: Vec<_> = (0..TASKS).map(|_| client.submit(&form)).collect();
+    let other = node(Some(&setup));
+    let (steady, dying) = (start(&node(Some(&setup)), &redis, "all"), start(&other, &redis, "all"));
+    wait_for("a task has ended", Duration::from_secs(60), || {
+        ids.iter().any(|id| client.get(&format!("/status/{id}")).json()["status"] == "SUCCESS")
+    });
+    dying.kill();
+    for id in &ids {
+        let status = client.ended(id);
+        assert_eq!((&status["status"], &status["result"]["verified"]), (&"SUCCESS".into(), &true.into()), "{status}");
+        assert_eq!(steady.client().get(&format!("/status/{id}")).json(), status, "one result, whichever node is asked");
+    }
+}
+
+#[test]
+fn without_redis_clients_are_told_at_once_and_service_returns_by_itself() {
+    let mut redis = Redis::start();
+    let host = start(&node(None), &redis, "all");
+    let client = host.client();
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    assert_eq!(client.verify(&form)["status"], "SUCCESS");
+    redis.kill();
+    wait_for("the host sees that Redis is gone", Duration::from_secs(10), || client.get("/readyz").status == 503);
+    let asked = Instant::now();
+    let refused = client.post("/verify", &form, &[]);
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "queue_unavailable"), "{}", refused.text());
+    assert!(
+        refused.header("retry-after").is_some() && asked.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        asked.elapsed()
+    );
+    redis.restart();
+    wait_for("the host is ready again", Duration::from_secs(30), || client.get("/readyz").status == 200);
+    assert_eq!(client.verify(&form)["status"], "SUCCESS");
+}

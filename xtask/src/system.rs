@@ -1,0 +1,63 @@
+//! Programs of the system that tests run.
+//!
+//! Owns their installation where this process may install; elsewhere it says which package is missing. Must never know
+//! what they are run for.
+
+use std::env;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use anyhow::{Result, ensure};
+
+use crate::progress;
+
+/// Makes sure that `program` can be run; `package` is what Debian calls it.
+pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
+    if is_installed(program) {
+        return Ok(());
+    }
+    let mend = format!("mend: install {program}, on Debian as root with `apt-get install {package}`");
+    let may_install = is_root() && is_installed("apt-get");
+    ensure!(may_install, "the tests need {program}, which is not installed\n  {mend}");
+    progress::note(&format!("installing {package} from the system's packages"));
+    // The list of packages may be missing or old, so it is read first; an old one may still do.
+    let listed = apt(&["update", "-q"]);
+    let installed = apt(&["install", "-q", "-y", "--no-install-recommends", package]);
+    ensure!(
+        installed && is_installed(program),
+        "{package} could not be installed{}\n  {mend}, and see what it says",
+        if listed { "" } else { ", nor the list of packages be read" }
+    );
+    Ok(())
+}
+
+fn apt(arguments: &[&str]) -> bool {
+    let mut command = Command::new("apt-get");
+    command.args(arguments).env("DEBIAN_FRONTEND", "noninteractive").stdin(Stdio::null()).stdout(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
+}
+
+fn is_installed(program: &str) -> bool {
+    let folders = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&folders).any(|folder| is_file(&folder.join(program)))
+}
+
+fn is_file(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file())
+}
+
+fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_found_and_what_is_not_is_not() {
+        assert!(is_installed("sh"));
+        assert!(!is_installed("no-such-program-anywhere"));
+        ensure_program("sh", "dash").unwrap();
+    }
+}

@@ -16,9 +16,9 @@ use visavis_models::{Detector, Embedder, Manifest};
 use crate::config::{self, Backend, Config, QueueUrl, Role};
 use crate::edge;
 use crate::nn::{self, GraphSource, Nn};
-use crate::queue::Queue;
 use crate::queue::embedded::{self, Embedded};
 use crate::queue::redis::{self, Redis};
+use crate::queue::{self, Queue};
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::bindings::analyze;
 use crate::runtime::gateway::Gateway;
@@ -143,36 +143,24 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
 /// Opens the queue that the configuration names. Who opens a shared one as `node` takes over what the last process of that
 /// name ran: only a process that does tasks may have a name.
 pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Arc<dyn Queue>> {
-    let queue = &config.queue;
-    let key_file = queue.encryption_key_file.clone();
-    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = *queue;
-    match &queue.url {
+    let section = &config.queue;
+    let key_file = section.encryption_key_file.clone();
+    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = *section;
+    let limits = queue::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl };
+    match &section.url {
         QueueUrl::File(path) => {
             let path = path.clone();
-            let options =
-                embedded::Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file };
-            Ok(Arc::new(Embedded::open(options)?))
+            Ok(Arc::new(Embedded::open(embedded::Options { path, limits, key_file })?))
         }
         QueueUrl::Redis(url) => {
-            let client = match (&queue.tls_certificate, &queue.tls_key) {
+            let client = match (&section.tls_certificate, &section.tls_key) {
                 (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
                 (None, None) => None,
                 _ => bail!("queue.tls_certificate and queue.tls_key belong together; set both or neither"),
             };
-            let tls = redis::Tls { ca: queue.tls_ca.clone(), client };
-            let (url, name) = (url.clone(), queue.name.clone());
-            let options = redis::Options {
-                url,
-                name,
-                node,
-                tls,
-                max_length,
-                lease,
-                max_deliveries,
-                result_ttl,
-                payload_ttl,
-                key_file,
-            };
+            let tls = redis::Tls { ca: section.tls_ca.clone(), client };
+            let (url, name) = (url.clone(), section.name.clone());
+            let options = redis::Options { url, name, node, tls, limits, key_file };
             Ok(Arc::new(Redis::open(options).await?))
         }
     }

@@ -117,6 +117,21 @@ pub(crate) struct Stats {
     pub dead: u64,
 }
 
+/// The limits of a queue, the same on every backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// How many tasks may wait, retries included; further submissions are refused.
+    pub(crate) max_length: u64,
+    /// How long a worker may be silent.
+    pub(crate) lease: Duration,
+    /// How often a task is delivered before it is given up; at least 1.
+    pub(crate) max_deliveries: u32,
+    /// How long an ended task is remembered.
+    pub(crate) result_ttl: Duration,
+    /// How long a task may wait for a worker, counted from its submission.
+    pub(crate) payload_ttl: Duration,
+}
+
 /// A durable queue of tasks. Every method may be called from any number of tasks at once.
 ///
 /// Implementations pass `contract`. All durations are by a clock that does not step.

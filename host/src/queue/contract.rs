@@ -18,18 +18,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+pub(super) use super::Limits;
 use super::{Claim, Queue, Submission};
 use crate::task::{ErrorCode, NonFrontal, Outcome, Payload, State, TaskError, TaskId, TaskView, Wishes};
-
-/// The limits of a queue under test.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) max_length: u64,
-    pub(super) lease: Duration,
-    pub(super) max_deliveries: u32,
-    pub(super) result_ttl: Duration,
-    pub(super) payload_ttl: Duration,
-}
 
 /// Short enough to be waited for, in distances that tell which one has passed.
 pub(super) const LIMITS: Limits = Limits {

@@ -37,12 +37,11 @@ use tokio::sync::oneshot;
 use self::board::{Board, Standing};
 use self::clock::{Clock, System};
 use self::command::{Answer, Command, Refusal};
-use self::ledger::Limits;
 use self::record::Idempotency;
 use self::store::{Opener, Store};
 use self::writer::Writer;
 use super::seal::{self, Key, KeyError};
-use super::{Claim, Lease, LeaseError, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
 
 /// How an embedded queue is set up.
@@ -50,16 +49,8 @@ use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskVie
 pub(crate) struct Options {
     /// The redb file; made when there is none.
     pub(crate) path: PathBuf,
-    /// How many tasks may wait, retries included; further submissions are refused.
-    pub(crate) max_length: u64,
-    /// How long a worker may be silent.
-    pub(crate) lease: Duration,
-    /// How often a task is delivered before it is given up; at least 1.
-    pub(crate) max_deliveries: u32,
-    /// How long an ended task is remembered.
-    pub(crate) result_ttl: Duration,
-    /// How long a task may wait for a worker, counted from its submission.
-    pub(crate) payload_ttl: Duration,
+    /// The limits that hold on every backend.
+    pub(crate) limits: Limits,
     /// The key that payloads are sealed with; made when there is none.
     pub(crate) key_file: PathBuf,
 }
@@ -136,11 +127,11 @@ impl Embedded {
     }
 
     fn open_with(options: Options, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
-        let Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file } = options;
+        let Options { path, limits, key_file } = options;
         let key = Key::load_or_create(&key_file)?;
         let (store, tasks) = Store::open(&path, key.fingerprint(), opener)?;
         let store = Arc::new(store);
-        let limits = Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl };
+        let Limits { max_length, lease, .. } = limits;
         let (commands, inbox) = mpsc::channel();
         let writer = Writer::start(limits, Arc::clone(&clock), Arc::clone(&store), tasks, commands.clone())?;
         let board = writer.board();

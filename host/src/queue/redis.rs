@@ -41,7 +41,7 @@ pub(crate) use self::options::{OpenError, Options, Tls};
 use self::options::{address, client, tag};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
 use super::seal::{self, Key};
-use super::{Claim, Lease, LeaseError, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
 
 /// Who waits looks again after so long, should a message have been lost.
@@ -82,8 +82,8 @@ impl Redis {
     }
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
-        let Options { url, name, node, tls, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file } =
-            options;
+        let Options { url, name, node, tls, limits, key_file } = options;
+        let Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
         let client = client(&url, &tls)?;
         let address = address(&client);
         let unreachable = |why| OpenError::Unreachable { address: address.clone(), why };

@@ -9,18 +9,8 @@ use std::time::Duration;
 use super::board::Standing;
 use super::clock::Stamp;
 use super::record::{Idempotency, Phase, Task};
-use crate::queue::{Lease, Stats};
+use crate::queue::{Lease, Limits, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
-
-/// The limits of one queue.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Limits {
-    pub(super) max_length: u64,
-    pub(super) lease: Duration,
-    pub(super) max_deliveries: u32,
-    pub(super) result_ttl: Duration,
-    pub(super) payload_ttl: Duration,
-}
 
 /// What became of a submission.
 #[derive(Debug, PartialEq, Eq)]

@@ -35,9 +35,8 @@ struct File {
 }
 
 fn options(folder: &Path, limits: contract::Limits) -> Options {
-    let contract::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
     let (path, key_file) = (folder.join("data/queue.redb"), folder.join("keys/queue.key"));
-    Options { path, max_length, lease, max_deliveries, result_ttl, payload_ttl, key_file }
+    Options { path, limits, key_file }
 }
 
 fn open(options: &Options, clock: &Arc<Hand>, opener: Opener) -> Result<Embedded, OpenError> {

@@ -13,10 +13,10 @@ use super::board::{Board, Figures};
 use super::clock::{Clock, Stamp};
 use super::command::{Answer, Command, Grant, Refusal};
 use super::drain::Drain;
-use super::ledger::{Interruption, Ledger, Limits, Lost, NotRevoked, Submitted};
+use super::ledger::{Interruption, Ledger, Lost, NotRevoked, Submitted};
 use super::record::Task;
 use super::store::{Round, Store};
-use crate::queue::{LeaseError, SubmitError, Unavailable};
+use crate::queue::{LeaseError, Limits, SubmitError, Unavailable};
 use crate::task::TaskId;
 
 /// What one transaction takes at most, so that nobody waits for long: so many commands, so many bytes of payload.

@@ -4,14 +4,13 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use redis::{
     Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, ProtocolVersion, TlsCertificates,
 };
 
-use crate::queue::Unavailable;
 use crate::queue::seal::KeyError;
+use crate::queue::{Limits, Unavailable};
 
 /// How a queue on a Redis is set up.
 #[derive(Clone)]
@@ -25,16 +24,8 @@ pub(crate) struct Options {
     pub(crate) node: Option<String>,
     /// For `rediss://`.
     pub(crate) tls: Tls,
-    /// How many tasks may wait, retries included; further submissions are refused.
-    pub(crate) max_length: u64,
-    /// How long a worker may be silent.
-    pub(crate) lease: Duration,
-    /// How often a task is delivered before it is given up; at least 1.
-    pub(crate) max_deliveries: u32,
-    /// How long an ended task is remembered.
-    pub(crate) result_ttl: Duration,
-    /// How long a task may wait for a worker, counted from its submission.
-    pub(crate) payload_ttl: Duration,
+    /// The limits that hold on every backend.
+    pub(crate) limits: Limits,
     /// The key that payloads are sealed with, the same on all nodes; made when there is none.
     pub(crate) key_file: PathBuf,
 }

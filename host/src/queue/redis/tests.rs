@@ -40,17 +40,12 @@ impl House {
     }
 
     fn options(&self, limits: contract::Limits) -> Options {
-        let contract::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
         Options {
             url: self.server.url(),
             name: "test".to_owned(),
             node: None,
             tls: Tls::default(),
-            max_length,
-            lease,
-            max_deliveries,
-            result_ttl,
-            payload_ttl,
+            limits,
             key_file: self.folder.path().join("payload.key"),
         }
     }

@@ -2,30 +2,38 @@
 //!
 //! Owns the order of start and stop, and the translation of the configuration into each room's own. Must never do a room's
 //! work.
+//!
+//! # Layout
+//!
+//! - `models`: the chosen models, and what components are told of them.
 
-use std::path::Path;
+pub(crate) mod models;
+
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
-use visavis_models::{Detector, Embedder, Manifest};
 
-use crate::config::{self, Backend, Config, QueueUrl, Role};
+use crate::admin::{self, Token};
+use crate::config::{self, Config, QueueUrl, Role};
 use crate::edge;
-use crate::nn::{self, GraphSource, Nn};
+use crate::pipeline::Pipeline;
 use crate::queue::embedded::{self, Embedded};
 use crate::queue::redis::{self, Redis};
 use crate::queue::{self, Queue};
+use crate::rollout::{self, Rollout};
 use crate::runtime::analyzer::Analyzer;
-use crate::runtime::bindings::analyze;
-use crate::runtime::gateway::Gateway;
+use crate::runtime::canary::Bounds;
 use crate::runtime::scorer::Scorer;
-use crate::runtime::{Cache, Clockwork, Limits, Sizes, SlotConfig};
-use crate::worker;
-use crate::worker::pipeline::{Defaults, Model, Pipeline};
+use crate::runtime::{Cache, Candidate, Clockwork, Limits, LoadError, Sizes, Slot, Source};
+use crate::{wire, worker};
+
+/// Beyond the longest that a piece of work may take by its own limits.
+const SLACK: Duration = Duration::from_secs(5);
 
 /// Serves until SIGTERM or SIGINT, then drains.
 pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
@@ -35,28 +43,23 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             "server.role is {role}, but queue.url is a file, which one process has to itself; set it to a redis:// URL"
         );
     }
-    let (accepts, works) = (role != Role::Worker, role != Role::Edge);
+    let (accepts, works) = role.parts();
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
+    let operators = operators(config).await?;
     let queue = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
     let shutdown = CancellationToken::new();
 
     let clockwork = Clockwork::start(sizes(config))?;
     let cache = Cache::open(&config.components.cache)?;
-    let gateway =
-        if accepts { Some(Gateway::load(&clockwork, &cache, &slot(&config.components.gateway))?) } else { None };
-    let pipeline = if works { Some(Arc::new(pipeline(config, &clockwork, &cache)?)) } else { None };
-    tracing::info!(
-        %role,
-        gateway = gateway.as_ref().map(|gateway| gateway.generation().digest.as_str()),
-        analyzer = pipeline.as_ref().map(|pipeline| pipeline.analyzer.generation().digest.as_str()),
-        scorer = pipeline.as_ref().map(|pipeline| pipeline.scorer.generation().digest.as_str()),
-        onnxruntime = pipeline.as_ref().map(|pipeline| pipeline.nn.version()),
-        "components and models are ready"
-    );
+    let rollout = Rollout::open(rollout(config), clockwork, cache, || models::policy(config))?;
+    tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
     match &listener {
         Some(listener) => println!("visavis: listening on http://{}", listener.local_addr()?),
         None => println!("visavis: working"),
+    }
+    if let Some((listener, _)) = &operators {
+        println!("visavis: operators on http://{}", listener.local_addr()?);
     }
 
     let worker = worker::Config {
@@ -69,29 +72,37 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         body_limit: config.server.body_limit,
         body_memory: config.server.body_memory,
         concurrency: config.server.concurrency,
-        max_connections: config.server.max_connections,
-        header_timeout: config.server.header_timeout,
         request_timeout: config.server.request_timeout,
-        drain_timeout: config.server.drain_timeout,
+        wire: wire::Limits {
+            max_connections: config.server.max_connections,
+            header_timeout: config.server.header_timeout,
+            drain_timeout: config.server.drain_timeout,
+        },
     };
     let rooms = async {
         let edge = async {
-            if let (Some(listener), Some(gateway)) = (listener, gateway) {
+            if let (Some(listener), Some(gateway)) = (listener, rollout.gateway()) {
                 edge::run(listener, edge, gateway, Arc::clone(&queue), shutdown.clone()).await;
             }
         };
         let worker = async {
-            if let Some(pipeline) = pipeline {
-                worker::run(worker, Arc::clone(&queue), pipeline, shutdown.clone()).await;
+            if let Some(pipelines) = rollout.pipeline() {
+                worker::run(worker, Arc::clone(&queue), pipelines, shutdown.clone()).await;
             }
         };
-        tokio::join!(edge, worker)
+        let admin = async {
+            if let Some((listener, admin)) = operators {
+                admin::run(listener, admin, Arc::clone(&rollout), shutdown.clone()).await;
+            }
+        };
+        tokio::join!(edge, worker, admin)
     };
     tokio::pin!(rooms);
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
         _ = &mut rooms => bail!("the host stopped by itself"),
+        () = shutdown.cancelled() => {}
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
@@ -113,29 +124,49 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     bound.with_context(|| format!("cannot listen on {address}; stop the program that does, or set server.listen"))
 }
 
-/// Loads models and components for verifications.
+/// Binds the operators' listener and reads their token; `None` when there is to be none.
+async fn operators(config: &Config) -> anyhow::Result<Option<(TcpListener, admin::Config)>> {
+    let Some(address) = config.server.admin else { return Ok(None) };
+    let chosen = |key| config.source(key) != config::Source::default();
+    if !address.ip().is_loopback() && !chosen("server.admin_token_file") {
+        bail!(
+            "server.admin is {address}, which others can reach: set server.admin_token_file to a file with a token that you \
+             chose, or server.admin to an address of the loopback"
+        );
+    }
+    let listener = match TcpListener::bind(address).await {
+        Ok(listener) => listener,
+        // Nobody asked for this very address, and two hosts on one machine are no reason to fail.
+        Err(error) if error.kind() == std::io::ErrorKind::AddrInUse && !chosen("server.admin") => {
+            tracing::warn!(%address, "operators are not listened to: the address is taken; set server.admin");
+            return Ok(None);
+        }
+        Err(error) => {
+            return Err(error).with_context(|| {
+                format!("cannot listen on {address} for operators; set server.admin to another address, or to off")
+            });
+        }
+    };
+    let token = Token::load_or_create(&config.server.admin_token_file)?;
+    Ok(Some((listener, admin::Config { token, body_limit: config.server.admin_body_limit })))
+}
+
+/// Loads models and components for verifications, as they are configured.
 pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) -> anyhow::Result<Pipeline> {
-    let models = Models::find(&config.models)?;
     // Graphs are optimised while components are compiled or read.
-    let (nn, analyzer, scorer) = std::thread::scope(|scope| {
-        let nn = scope.spawn(|| start_nn(config, &models));
-        let analyzer = Analyzer::load(clockwork, cache, &slot(&config.components.analyzer));
-        let scorer = Scorer::load(clockwork, cache, &slot(&config.components.scorer));
-        let nn = nn.join().unwrap_or_else(|_| bail!("the thread that loads the models broke off"));
-        (nn, analyzer, scorer)
+    let (policy, analyzer, scorer) = std::thread::scope(|scope| {
+        let policy = scope.spawn(|| models::policy(config));
+        let analyzer = candidate(Slot::Analyzer, &config.components.analyzer)
+            .and_then(|candidate| Analyzer::load(clockwork, cache, candidate));
+        let scorer = candidate(Slot::Scorer, &config.components.scorer)
+            .and_then(|candidate| Scorer::load(clockwork, cache, candidate));
+        let policy = policy.join().unwrap_or_else(|_| bail!("the thread that loads the models broke off"));
+        (policy, analyzer, scorer)
     });
-    let embedder = &models.embedder;
     Ok(Pipeline {
-        nn: nn?,
-        analyzer: analyzer?,
-        scorer: scorer?,
-        settings: models.settings(&config.verify),
-        defaults: Defaults {
-            threshold: config.verify.threshold.unwrap_or(embedder.threshold),
-            slope: embedder.slope,
-            non_frontal: config.verify.non_frontal,
-        },
-        models: models.graphs().map(|(name, graph)| Model { name, digest: graph.sha256.clone() }).collect(),
+        policy: Arc::new(policy?),
+        analyzer: Arc::new(analyzer?),
+        scorer: Arc::new(scorer?),
         cores: Arc::new(Semaphore::new(config.nn.sessions)),
     })
 }
@@ -179,82 +210,35 @@ pub(crate) fn sizes(config: &Config) -> Sizes {
     }
 }
 
-/// One slot's part of the configuration, as the runtime wants it.
-pub(crate) fn slot(component: &config::Component) -> SlotConfig {
-    let limits = Limits { memory: component.memory_limit, deadline: component.deadline };
-    SlotConfig { path: component.path.clone(), limits }
+/// The component that is configured for a slot.
+pub(crate) fn candidate(slot: Slot, component: &config::Component) -> Result<Candidate, LoadError> {
+    let source = Source::read(slot, &component.path)?;
+    Ok(Candidate { source, generation: 1, limits: limits(component) })
 }
 
-/// The chosen entries of the manifest.
-pub(crate) struct Models<'a> {
-    folder: &'a Path,
-    detector: Detector,
-    embedder: Embedder,
+/// One slot's limits, as the runtime wants them.
+fn limits(component: &config::Component) -> Limits {
+    Limits { memory: component.memory_limit, deadline: component.deadline }
 }
 
-impl<'a> Models<'a> {
-    /// Finds the configured models in the manifest.
-    pub(crate) fn find(config: &'a config::Models) -> anyhow::Result<Self> {
-        let manifest = Manifest::load(&config.dir.join("manifest.toml"))?;
-        let detector = manifest.detector(&config.detector)?.clone();
-        let embedder = manifest.embedder(&config.embedder)?.clone();
-        Ok(Self { folder: &config.dir, detector, embedder })
-    }
-
-    /// All graphs with the names under which guests load them.
-    pub(crate) fn graphs(&self) -> impl Iterator<Item = (String, &visavis_models::Graph)> {
-        self.detector.graphs().into_iter().chain([(self.embedder.graph_name(), &self.embedder.graph)])
-    }
-
-    /// Checks every graph's digest and says which models there are.
-    pub(crate) fn verify(&self) -> anyhow::Result<String> {
-        for (_, graph) in self.graphs() {
-            graph.verify(self.folder)?;
-        }
-        Ok(format!("{} and {}, as their digests say", self.detector.name, self.embedder.name))
-    }
-
-    fn settings(&self, verify: &config::Verify) -> analyze::Settings {
-        let [proposal, refinement, output] = self.detector.graphs().map(|(name, _)| name);
-        let (detector, embedder) = (&self.detector, &self.embedder);
-        let [first, second, third] = detector.thresholds;
-        analyze::Settings {
-            detector: analyze::Detector {
-                proposal,
-                refinement,
-                output,
-                mean: detector.mean,
-                scale: detector.scale,
-                thresholds: (first, second, third),
-                pyramid_factor: detector.pyramid_factor,
-            },
-            embedder: analyze::Embedder {
-                graph: embedder.graph_name(),
-                input: embedder.input.clone(),
-                output: embedder.output.clone(),
-                size: embedder.size,
-                mean: embedder.mean,
-                scale: embedder.scale,
-                crop_margin: embedder.crop_margin,
-                dimension: embedder.dimension,
-            },
-            embed: analyze::Embed::MostProminent,
-            min_face: verify.min_face,
-            detect_max_side: verify.detect_max_side,
-            max_pixels: verify.max_pixels,
-        }
-    }
-}
-
-/// Loads the inference library and the chosen models; a wrong digest is an error.
-pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<Nn> {
-    let graphs: Result<Vec<_>, _> = models
-        .graphs()
-        .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
-        .collect::<Result<_, visavis_models::GraphError>>();
-    let settings =
-        nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) };
-    match config.nn.backend {
-        Backend::Onnx => Ok(Nn::start(&settings, graphs?)?),
+/// How components follow each other on a node of this role.
+fn rollout(config: &Config) -> rollout::Config {
+    let config::Components { gateway, analyzer, scorer, .. } = &config.components;
+    let (accepts, works) = config.server.role.parts();
+    let slots = [(Slot::Gateway, gateway, accepts), (Slot::Analyzer, analyzer, works), (Slot::Scorer, scorer, works)];
+    let slots = slots.into_iter().filter(|(.., here)| *here);
+    let components = &config.components;
+    rollout::Config {
+        slots: slots.map(|(slot, it, _)| (slot, (it.path.clone(), limits(it)))).collect(),
+        store: components.store.clone(),
+        probes: components.probes.clone(),
+        bounds: Bounds {
+            work: components.canary_tasks,
+            failures: components.canary_failures,
+            slowdown: components.canary_slowdown,
+        },
+        // Nothing takes longer than this by itself.
+        drain: config.server.request_timeout.max(config.worker.task_timeout) + SLACK,
+        cores: config.nn.sessions,
     }
 }

@@ -55,6 +55,9 @@ pub(crate) struct Serve {
     /// Where to listen, as 127.0.0.1:8080; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<String>,
+    /// Where to listen to operators, as 127.0.0.1:8081, or off; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) admin: Option<String>,
     /// What this process does: all, only accept requests (edge), or only do tasks (worker). Edges and workers meet in a
     /// queue on a Redis.
     #[arg(long, value_name = "ROLE", value_parser = ["all", "edge", "worker"])]
@@ -115,6 +118,7 @@ impl Arguments {
             ("telemetry.log", "--log", self.log.as_ref()),
             ("server.role", "--role", serve.and_then(|serve| serve.role.as_ref())),
             ("server.listen", "--listen", serve.and_then(|serve| serve.listen.as_ref())),
+            ("server.admin", "--admin", serve.and_then(|serve| serve.admin.as_ref())),
             ("queue.url", "--queue", serve.and_then(|serve| serve.queue.as_ref())),
             ("verify.threshold", "--threshold", verify.and_then(|verify| verify.threshold.as_ref())),
             ("verify.non_frontal", "--non-frontal", verify.and_then(|verify| verify.non_frontal.as_ref())),

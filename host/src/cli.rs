@@ -18,9 +18,9 @@ use anyhow::Context;
 
 use crate::app;
 use crate::config::Config;
+use crate::pipeline::{Failed, Pipeline};
 use crate::runtime::{Cache, Clockwork};
 use crate::task::TaskError;
-use crate::worker::pipeline::{Failed, Pipeline};
 
 /// How long one photograph may take when no server's time limit applies.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -242,12 +242,13 @@ impl Config {
     fn fill_paths(&mut self, surroundings: &Surroundings) {
         fill(&mut self.assets, || assets_beside(&surroundings.executable));
         let assets = &self.assets;
-        let Components { cache, gateway, analyzer, scorer, annotator } = &mut self.components;
+        let Components { cache, store, probes, gateway, analyzer, scorer, annotator, .. } = &mut self.components;
         fill(&mut gateway.path, || assets.join("components/gateway.wasm"));
         fill(&mut analyzer.path, || assets.join("components/analyzer.wasm"));
         fill(&mut scorer.path, || assets.join("components/scorer.wasm"));
         fill(&mut annotator.path, || assets.join("components/annotator.wasm"));
         fill(cache, || cache_folder(surroundings));
+        fill(probes, || assets.join("photos"));
         fill(&mut self.nn.library, || assets.join("lib/libonnxruntime.so"));
         fill(&mut self.models.dir, || assets.join("models"));
         let beside = match &self.queue.url {
@@ -255,6 +256,8 @@ impl Config {
             QueueUrl::Redis(_) => Path::new("visavis-data"),
         };
         fill(&mut self.queue.encryption_key_file, || beside.join("payload.key"));
+        fill(&mut self.server.admin_token_file, || beside.join("admin.token"));
+        fill(store, || beside.join("components"));
     }
 
     /// Pairs of values that are each allowed but make no sense together.

@@ -7,20 +7,25 @@
 //! - `app`: wires the rooms; `serve` from start to drain.
 //! - `cli`: the commands that need no server: verify, analyze, doctor.
 //! - `arguments`, `config`: what was asked for.
-//! - `edge`: sockets and HTTP. `worker`: tasks, photographs, results. They meet in `queue`.
+//! - `edge`: the public door. `admin`: the operators' door. `wire`: HTTP/1.1 as both speak it. `worker`: tasks, photographs, results. They meet in `queue`.
+//! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
 //! - `task`: the data that travels. `telemetry`: the log.
 
+mod admin;
 mod app;
 mod arguments;
 mod cli;
 mod config;
 mod edge;
 mod nn;
+mod pipeline;
 mod queue;
+mod rollout;
 mod runtime;
 mod task;
 mod telemetry;
+mod wire;
 mod worker;
 
 use std::process::ExitCode;

@@ -12,33 +12,37 @@
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
 //! - `tasks`: the queue, as a gateway sees it.
-//! - `slot`: one plugged-in component, from its file to a call on a fresh store.
+//! - `slot`: one plugged-in component, from its bytes to a call on a fresh store.
+//! - `switch`: what serves now, what is tried beside it, and what served before.
+//! - `canary`: when a trial has shown enough, a pure function.
 //! - `gateway`, `analyzer`, `scorer`, `annotator`: one slot each, with the calls that its world exports.
 
 pub(crate) mod analyzer;
 pub(crate) mod annotator;
 pub(crate) mod artifact;
 pub(crate) mod bindings;
+pub(crate) mod canary;
 mod engine;
 pub(crate) mod gateway;
 mod guest;
 pub(crate) mod limits;
 pub(crate) mod scorer;
 mod slot;
+pub(crate) mod switch;
 mod tasks;
 
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-pub(crate) use self::artifact::Cache;
+pub(crate) use self::artifact::{Cache, Source};
 pub(crate) use self::engine::{Clockwork, Sizes};
 pub(crate) use self::limits::{Cancel, Limits};
 pub(crate) use self::tasks::Desk;
 
 /// One place where a component can be plugged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Slot {
     /// Reads requests.
@@ -63,27 +67,22 @@ impl fmt::Display for Slot {
 }
 
 /// Which component to plug in, and how far it may go.
-#[derive(Clone, Debug)]
-pub(crate) struct SlotConfig {
-    /// The component's file.
-    pub(crate) path: PathBuf,
+pub(crate) struct Candidate {
+    /// What to run.
+    pub(crate) source: Source,
+    /// Counts the components of a slot, from 1.
+    pub(crate) generation: u32,
     /// What one instance may use.
     pub(crate) limits: Limits,
 }
 
-/// Which code answered: the SHA-256 of the component's file, and how many components this slot has had.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// Which code answered: the SHA-256 of the component's file, and how many components its slot had before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Generation {
     /// Lower-case hexadecimal.
     pub(crate) digest: String,
-    /// Counts from 1 since the host started.
+    /// Counts from 1.
     pub(crate) generation: u32,
-}
-
-impl Generation {
-    fn first(digest: String) -> Self {
-        Self { digest, generation: 1 }
-    }
 }
 
 /// A component cannot be plugged in.
@@ -102,20 +101,20 @@ pub(crate) enum LoadError {
         reason: std::io::Error,
     },
     /// It is not a component that this host can run.
-    #[error("{path} is not a {slot} component: {reason}; wit/README.md says what its world is")]
+    #[error("{origin} is no {slot} component: {reason}; wit/README.md says what its world is")]
     NotOfItsWorld {
         /// Where it was to be plugged in.
         slot: Slot,
-        /// The file.
-        path: PathBuf,
+        /// Where it came from.
+        origin: String,
         /// wasmtime's words.
         reason: String,
     },
 }
 
 impl LoadError {
-    fn not_of_its_world(slot: Slot, config: &SlotConfig, error: &wasmtime::Error) -> Self {
-        Self::NotOfItsWorld { slot, path: config.path.clone(), reason: format!("{error:#}") }
+    fn not_of_its_world(slot: Slot, source: &Source, error: &wasmtime::Error) -> Self {
+        Self::NotOfItsWorld { slot, origin: source.origin.clone(), reason: format!("{error:#}") }
     }
 }
 

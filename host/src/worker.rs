@@ -5,24 +5,22 @@
 //!
 //! # Layout
 //!
-//! - `pipeline`: from two photographs to a result; also what the command line runs.
-//! - `report`: the result as clients read it.
 //! - `retry`: when to try again, a pure function.
 
-pub(crate) mod pipeline;
-pub(crate) mod report;
 mod retry;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::pipeline::{Failed, Pipeline};
+use crate::pipeline::{Failed, Pipeline};
 use crate::queue::{Claim, Lease, LeaseError, Queue};
 use crate::runtime::Cancel;
-use crate::task::{ErrorCode, Outcome, TaskError};
+use crate::runtime::switch::Switch;
+use crate::task::{ErrorCode, Outcome, Payload, TaskError};
 
 /// How tasks are done.
 #[derive(Clone, Copy, Debug)]
@@ -41,12 +39,17 @@ pub(crate) struct Config {
 const CLAIM_WAIT: Duration = Duration::from_secs(20);
 
 /// Works until `shutdown` is cancelled, then ends or gives back what it holds.
-pub(crate) async fn run(config: Config, queue: Arc<dyn Queue>, pipeline: Arc<Pipeline>, shutdown: CancellationToken) {
+pub(crate) async fn run(
+    config: Config,
+    queue: Arc<dyn Queue>,
+    pipelines: Arc<Switch<Pipeline>>,
+    shutdown: CancellationToken,
+) {
     let gives_up = CancellationToken::new();
     let mut hands = JoinSet::new();
     for _ in 0..config.concurrency {
-        let (queue, pipeline) = (Arc::clone(&queue), Arc::clone(&pipeline));
-        hands.spawn(work(config, queue, pipeline, shutdown.clone(), gives_up.clone()));
+        let (queue, pipelines) = (Arc::clone(&queue), Arc::clone(&pipelines));
+        hands.spawn(work(config, queue, pipelines, shutdown.clone(), gives_up.clone()));
     }
     shutdown.cancelled().await;
     let drained =
@@ -61,7 +64,7 @@ pub(crate) async fn run(config: Config, queue: Arc<dyn Queue>, pipeline: Arc<Pip
 async fn work(
     config: Config,
     queue: Arc<dyn Queue>,
-    pipeline: Arc<Pipeline>,
+    pipelines: Arc<Switch<Pipeline>>,
     shutdown: CancellationToken,
     gives_up: CancellationToken,
 ) {
@@ -77,7 +80,7 @@ async fn work(
                 failures = 0;
                 let (lease, id) = (claim.lease, claim.lease.id);
                 let task =
-                    tokio::spawn(attempt(config, Arc::clone(&queue), Arc::clone(&pipeline), claim, gives_up.clone()));
+                    tokio::spawn(attempt(config, Arc::clone(&queue), Arc::clone(&pipelines), claim, gives_up.clone()));
                 if let Err(error) = task.await {
                     // The lease runs out and the task is delivered again.
                     tracing::error!(%id, delivery = lease.delivery, %error, "a try of a task ended in a panic of the host");
@@ -100,14 +103,13 @@ async fn work(
 async fn attempt(
     config: Config,
     queue: Arc<dyn Queue>,
-    pipeline: Arc<Pipeline>,
+    pipelines: Arc<Switch<Pipeline>>,
     claim: Claim,
     gives_up: CancellationToken,
 ) {
     let Claim { lease, retries, payload, age } = claim;
     let cancel = Cancel::default();
-    let deadline = Instant::now() + config.task_timeout;
-    let work = pipeline.verify(payload, deadline, cancel.clone());
+    let work = verify(config.task_timeout, &pipelines, payload, cancel.clone());
     tokio::pin!(work);
     let result = tokio::select! {
         result = &mut work => Some(result),
@@ -152,6 +154,47 @@ async fn attempt(
     };
     tracing::info!(id = %lease.id, ended, waited_ms = age.as_millis(), "task ended");
     settle(queue.as_ref(), lease, outcome).await;
+}
+
+/// Does a task on the generation that is picked for it. What a canary cannot do is done again by the generation that serves,
+/// so that nobody suffers from a trial.
+async fn verify(
+    task_timeout: Duration,
+    pipelines: &Switch<Pipeline>,
+    payload: Payload,
+    cancel: Cancel,
+) -> Result<Value, Failed> {
+    let pick = pipelines.pick();
+    let spare = pick.canary.then(|| payload.clone());
+    let start = Instant::now();
+    let work = Arc::clone(&pick.work).verify(payload, start + task_timeout, cancel.clone());
+    tokio::pin!(work);
+    let result = tokio::select! {
+        result = &mut work => result,
+        () = pick.retired.cancelled() => {
+            cancel.cancel();
+            // Its threads still use the photographs; they see the switch within a tick.
+            let _ = work.await;
+            return Err(Failed::replaced());
+        }
+    };
+    match (result, spare) {
+        (Err(Failed::Cancelled), _) => Err(Failed::Cancelled),
+        (Err(failed), Some(payload)) => {
+            let again = Instant::now() + task_timeout;
+            let proven = pipelines.serving().verify(payload, again, cancel).await;
+            let alike = matches!(&proven, Err(proven) if proven.code() == failed.code());
+            if !alike {
+                tracing::warn!(?failed, "a canary failed on a task; the generation that serves has done it");
+            }
+            pipelines.observe(&pick, alike.then(|| start.elapsed()));
+            proven
+        }
+        (result, _) => {
+            pipelines.observe(&pick, Some(start.elapsed()));
+            result
+        }
+    }
 }
 
 /// Renews the lease until it is lost.

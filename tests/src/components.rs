@@ -29,6 +29,20 @@ pub fn greedy(world: &str, import: &str) -> Vec<u8> {
     encode(&resolve, world, |module| module)
 }
 
+/// The same component with other bytes: a custom section is added, which says nothing.
+pub fn relabelled(component: &[u8], label: &str) -> Vec<u8> {
+    let name = b"label";
+    let content = [&[name.len() as u8][..], name, label.as_bytes()].concat();
+    assert!(content.len() < 128, "one byte holds the length");
+    [component, &[0, content.len() as u8], &content].concat()
+}
+
+/// A built component of ours.
+pub fn built(slot: &str) -> Vec<u8> {
+    let path = crate::photos::assets().join(format!("components/{slot}.wasm"));
+    std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", path.display()))
+}
+
 fn component(world: &str, change: impl FnOnce(Vec<u8>) -> Vec<u8>) -> Vec<u8> {
     let (resolve, package) = contract();
     let world = resolve.select_world(&[package], Some(world)).expect("the contract has this world");

@@ -17,10 +17,14 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::http::Client;
+use crate::operator::Operator;
 use crate::photos;
 
 /// How long a host may take until it is ready, compiling its components for the first time.
 const START: Duration = Duration::from_secs(120);
+
+/// The operators' token, in a test's folder.
+const TOKEN: &str = "admin.token";
 
 /// The root of the repository.
 pub fn repository() -> &'static Path {
@@ -73,6 +77,14 @@ impl Setup {
         self.folder().join("data")
     }
 
+    /// The operators' token, as the host has made or found it.
+    pub fn token(&self) -> String {
+        fs::read_to_string(self.folder().join(TOKEN))
+            .expect("a host that listens to operators has a token")
+            .trim()
+            .to_owned()
+    }
+
     /// The program, in the working folder and in an environment that holds nothing of ours but what was set.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
@@ -86,6 +98,7 @@ impl Setup {
             .env("VISAVIS_ASSETS", photos::assets())
             // Compiled components are shared by all hosts of all runs: the cache is keyed by content.
             .env("VISAVIS_COMPONENTS__CACHE", repository().join("target/visavis-tests/compiled"))
+            .env("VISAVIS_SERVER__ADMIN_TOKEN_FILE", TOKEN)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -106,28 +119,27 @@ impl Setup {
     pub fn start_with(&self, flags: &[&str]) -> Host {
         let log = self.folder().join("stderr.log");
         let stderr = OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
-        let mut command = self.command(["serve", "--listen", "127.0.0.1:0"].iter().chain(flags));
+        let mut command =
+            self.command(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].iter().chain(flags));
         command.stdout(Stdio::piped()).stderr(stderr);
         let mut child = spawn(command);
         let lines = read_lines(child.stdout.take().expect("stdout is piped"));
         let deadline = Instant::now() + START;
-        let address = loop {
+        let mut told = |what: &str| loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(line) => match line.strip_prefix("visavis: listening on http://") {
+                Ok(line) => match line.strip_prefix(what) {
                     Some(address) => break address.parse::<SocketAddr>().expect("the line names an address"),
                     None => continue,
                 },
                 Err(_) => {
                     let _ = child.kill();
-                    panic!(
-                        "the host did not say where it listens within {START:?}; {:?}\n{}",
-                        child.wait(),
-                        tail(&log)
-                    );
+                    panic!("the host did not say {what:?} within {START:?}; {:?}\n{}", child.wait(), tail(&log));
                 }
             }
         };
-        let host = Host { setup: self.clone(), child: Mutex::new(child), address, log };
+        let address = told("visavis: listening on http://");
+        let operators = told("visavis: operators on http://");
+        let host = Host { setup: self.clone(), child: Mutex::new(child), address, operators, log };
         host.await_readiness(deadline);
         host
     }
@@ -139,6 +151,7 @@ pub struct Host {
     setup: Setup,
     child: Mutex<Child>,
     address: SocketAddr,
+    operators: SocketAddr,
     log: PathBuf,
 }
 
@@ -151,6 +164,11 @@ impl Host {
     /// An ordinary client of it.
     pub fn client(&self) -> Client {
         Client::new(self.address)
+    }
+
+    /// A client that shows the operators' token.
+    pub fn operator(&self) -> Operator {
+        Operator::new(self.operators, &self.setup.token())
     }
 
     /// What it was started with; starting that again continues with the same data.

@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! - [`host`]: the process, from start to whatever end a test gives it.
+//! - [`operator`]: a client of the operators' listener.
 //! - [`http`]: an ordinary client.
 //! - [`raw`]: a client that sends any bytes at all.
 //! - [`form`]: multipart bodies.
@@ -20,6 +21,7 @@ pub mod components;
 pub mod form;
 pub mod host;
 pub mod http;
+pub mod operator;
 pub mod photos;
 pub mod raw;
 pub mod redis;

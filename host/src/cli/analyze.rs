@@ -12,10 +12,10 @@ use serde_json::{Value, json};
 use super::{Bench, deadline, read, reason};
 use crate::arguments;
 use crate::config::Config;
+use crate::pipeline::Pipeline;
+use crate::pipeline::report;
 use crate::runtime::bindings::types::Analysis;
 use crate::task::TaskError;
-use crate::worker::pipeline::Pipeline;
-use crate::worker::report;
 
 /// Runs the command. A photograph that cannot be read gets a line with its error; the others are described all the same.
 pub(crate) async fn run(config: &Config, arguments: &arguments::Analyze) -> anyhow::Result<ExitCode> {

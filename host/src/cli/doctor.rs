@@ -9,7 +9,8 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
-use crate::app::{self, Models};
+use crate::app;
+use crate::app::models::{self, Models};
 use crate::arguments;
 use crate::config::Config;
 use crate::nn::{Network, Nn, Port};
@@ -19,7 +20,7 @@ use crate::runtime::analyzer::Analyzer;
 use crate::runtime::annotator::Annotator;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::scorer::Scorer;
-use crate::runtime::{Cache, Clockwork};
+use crate::runtime::{Cache, Clockwork, Slot};
 
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -72,9 +73,9 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitC
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![finding("processor", Ok(processor(config)))];
     match Models::find(&config.models) {
-        Ok(models) => {
-            findings.push(finding("models", models.verify()));
-            findings.push(finding("inference", app::start_nn(config, &models).map(|nn| inference(&nn))));
+        Ok(chosen) => {
+            findings.push(finding("models", chosen.verify()));
+            findings.push(finding("inference", models::start_nn(config, &chosen).map(|nn| inference(&nn))));
         }
         Err(error) => findings.push(finding("models", Err(error))),
     }
@@ -127,10 +128,12 @@ fn components(config: &Config) -> Vec<Finding> {
         (_, Err(error)) => return vec![finding("compiled code", Err(error.into()))],
     };
     let (engine, cache) = (&clockwork, &cache);
-    let gateway = Gateway::load(engine, cache, &app::slot(&components.gateway));
-    let analyzer = Analyzer::load(engine, cache, &app::slot(&components.analyzer));
-    let scorer = Scorer::load(engine, cache, &app::slot(&components.scorer));
-    let annotator = Annotator::load(engine, cache, &app::slot(&components.annotator));
+    let gateway = app::candidate(Slot::Gateway, &components.gateway).and_then(|it| Gateway::load(engine, cache, it));
+    let analyzer =
+        app::candidate(Slot::Analyzer, &components.analyzer).and_then(|it| Analyzer::load(engine, cache, it));
+    let scorer = app::candidate(Slot::Scorer, &components.scorer).and_then(|it| Scorer::load(engine, cache, it));
+    let annotator =
+        app::candidate(Slot::Annotator, &components.annotator).and_then(|it| Annotator::load(engine, cache, it));
     let digests = [
         ("gateway", gateway.map(|gateway| gateway.generation().digest.clone())),
         ("analyzer", analyzer.map(|analyzer| analyzer.generation().digest.clone())),

@@ -15,13 +15,13 @@ use super::{Bench, deadline, read, reason};
 use crate::app;
 use crate::arguments;
 use crate::config::Config;
-use crate::runtime::Cancel;
+use crate::pipeline::{Failed, Verified};
 use crate::runtime::annotator::Annotator;
 use crate::runtime::bindings::annotate::Photograph;
 use crate::runtime::bindings::score::Verdict;
 use crate::runtime::bindings::types::Analysis;
+use crate::runtime::{Cancel, Slot};
 use crate::task::Wishes;
-use crate::worker::pipeline::{Failed, Verified};
 
 /// Runs the command.
 pub(crate) async fn run(config: &Config, arguments: &arguments::Verify) -> anyhow::Result<ExitCode> {
@@ -76,7 +76,11 @@ async fn annotate(
     verdict: Option<Verdict>,
     out: &Path,
 ) -> anyhow::Result<()> {
-    let annotator = Annotator::load(&bench.clockwork, &bench.cache, &app::slot(&config.components.annotator))?;
+    let annotator = Annotator::load(
+        &bench.clockwork,
+        &bench.cache,
+        app::candidate(Slot::Annotator, &config.components.annotator)?,
+    )?;
     let mut described = Vec::new();
     for ((file, bytes), analysis) in files.into_iter().zip(photographs).zip(analyses) {
         described.push(Photograph {
@@ -86,7 +90,7 @@ async fn annotate(
             caption: file.file_name().unwrap_or(file.as_os_str()).to_string_lossy().into_owned(),
         });
     }
-    let threshold = bench.pipeline.defaults.threshold;
+    let threshold = bench.pipeline.policy.defaults.threshold;
     let drawn = tokio::task::spawn_blocking(move || annotator.annotate(&described, verdict, threshold)).await??;
     let png = drawn.map_err(anyhow::Error::msg).context("the photographs cannot be drawn")?;
     tokio::fs::write(out, png).await.with_context(|| format!("cannot write {}", out.display()))

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::value::{Count, Optional, Size, Span, Value, without_password};
+use crate::config::value::{Count, Factor, Listener, Optional, Size, Span, Value, without_password};
 use crate::task::NonFrontal;
 use crate::telemetry;
 
@@ -26,6 +26,12 @@ pub(crate) struct Server {
     pub(crate) role: Role,
     /// Where to listen; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
+    /// Where operators are listened to; `None`: nowhere.
+    pub(crate) admin: Option<SocketAddr>,
+    /// The file with the token that operators show; made at the first start on a loopback address.
+    pub(crate) admin_token_file: PathBuf,
+    /// The largest component or bundle that operators may send, bytes.
+    pub(crate) admin_body_limit: u64,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
     /// How many bytes of request bodies are held at once, all requests together; more are refused with 503.
@@ -51,6 +57,13 @@ pub(crate) enum Role {
     Edge,
     /// Does tasks; has no public listener.
     Worker,
+}
+
+impl Role {
+    /// Whether it accepts requests, and whether it does tasks.
+    pub(crate) fn parts(self) -> (bool, bool) {
+        (self != Self::Worker, self != Self::Edge)
+    }
 }
 
 impl fmt::Display for Role {
@@ -118,6 +131,16 @@ pub(crate) struct Worker {
 pub(crate) struct Components {
     /// The folder for compiled code, to start faster the next time. Only this host's user may write in it.
     pub(crate) cache: PathBuf,
+    /// The folder that keeps what was deployed while the host ran.
+    pub(crate) store: PathBuf,
+    /// The folder of photographs that a new analyzer must see as the one before it did.
+    pub(crate) probes: PathBuf,
+    /// After so many tasks, or requests for a gateway, a canary takes over.
+    pub(crate) canary_tasks: u32,
+    /// How many of them may fail where the generation that serves does not.
+    pub(crate) canary_failures: u32,
+    /// How many times as long as with the generation that serves they may take, by the medians.
+    pub(crate) canary_slowdown: f64,
     /// Reads requests and answers them.
     pub(crate) gateway: Component,
     /// Finds and describes the faces of one photograph.
@@ -203,6 +226,9 @@ impl Config {
             server: Server {
                 role: Role::All,
                 listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+                admin: Some((Ipv4Addr::LOCALHOST, 8081).into()),
+                admin_token_file: PathBuf::new(),
+                admin_body_limit: 128 * MIB,
                 body_limit: 20 * MIB,
                 body_memory: 512 * MIB,
                 concurrency: 256,
@@ -228,6 +254,11 @@ impl Config {
             worker: Worker { concurrency: cores, task_timeout: Duration::from_secs(30), retries: 3 },
             components: Components {
                 cache: PathBuf::new(),
+                store: PathBuf::new(),
+                probes: PathBuf::new(),
+                canary_tasks: 50,
+                canary_failures: 0,
+                canary_slowdown: 2.0,
                 gateway: Component::new(256, Duration::from_secs(5)),
                 analyzer: Component::new(512, Duration::from_secs(20)),
                 scorer: Component::new(64, Duration::from_secs(2)),
@@ -260,6 +291,9 @@ impl Config {
             field("assets", assets),
             field("server.role", &mut server.role),
             field("server.listen", &mut server.listen),
+            field("server.admin", Listener(&mut server.admin)),
+            field("server.admin_token_file", &mut server.admin_token_file),
+            field("server.admin_body_limit", Size(&mut server.admin_body_limit, KIB..=GIB)),
             field("server.body_limit", Size(&mut server.body_limit, KIB..=GIB)),
             field("server.body_memory", Size(&mut server.body_memory, KIB..=1024 * GIB)),
             field("server.concurrency", Count(&mut server.concurrency, 1..=4096)),
@@ -283,6 +317,11 @@ impl Config {
             field("worker.task_timeout", Span(&mut worker.task_timeout, ms(100)..=HOUR)),
             field("worker.retries", Count(&mut worker.retries, 0..=100)),
             field("components.cache", &mut components.cache),
+            field("components.store", &mut components.store),
+            field("components.probes", &mut components.probes),
+            field("components.canary_tasks", Count(&mut components.canary_tasks, 1..=1_000_000)),
+            field("components.canary_failures", Count(&mut components.canary_failures, 0..=1_000_000)),
+            field("components.canary_slowdown", Factor(&mut components.canary_slowdown, 1.0..=1000.0)),
         ];
         for (name, component) in [
             ("gateway", &mut components.gateway),

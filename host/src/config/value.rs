@@ -154,6 +154,37 @@ impl Value for Optional<'_> {
     }
 }
 
+/// A factor within bounds.
+pub(crate) struct Factor<'a>(pub(crate) &'a mut f64, pub(crate) RangeInclusive<f64>);
+
+impl Value for Factor<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let number = raw.number().filter(|number| self.1.contains(number));
+        *self.0 = number.ok_or_else(|| format!("a number from {} to {}", self.1.start(), self.1.end()))?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+/// An address, or none.
+pub(crate) struct Listener<'a>(pub(crate) &'a mut Option<SocketAddr>);
+
+impl Value for Listener<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let accepted = "an IP address and a port, as \"127.0.0.1:8081\" or \"[::1]:8081\", or \"off\"";
+        let text = raw.text().map(str::trim).ok_or(accepted)?;
+        *self.0 = if text == "off" { None } else { Some(text.parse().map_err(|_| accepted)?) };
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
 impl Value for &mut SocketAddr {
     fn read(&mut self, raw: &Raw) -> Result<(), String> {
         let address = raw.text().and_then(|text| text.trim().parse().ok());

@@ -3,22 +3,30 @@
 //! Owns what holds for every request whatever it asks. Must never read a body.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
 
+use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::{Body, Incoming};
 use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Config;
 use super::body::{Counted, Overflow};
-use super::problem::{busy, closing, full, problem};
 use crate::runtime::gateway::Gateway;
-use crate::runtime::{CallError, Desk};
+use crate::runtime::switch::Switch;
+use crate::runtime::{CallError, Desk, Slot};
+use crate::wire::{self, busy, closing, full, problem};
 
 /// What every request needs.
 pub(super) struct Service {
     config: Config,
-    gateway: Gateway,
+    gateways: Arc<Switch<Gateway>>,
     desk: Desk,
     permits: Semaphore,
     /// One permit a KiB.
@@ -26,28 +34,10 @@ pub(super) struct Service {
 }
 
 impl Service {
-    pub(super) fn new(config: Config, gateway: Gateway, desk: Desk) -> Self {
+    pub(super) fn new(config: Config, gateways: Arc<Switch<Gateway>>, desk: Desk) -> Self {
         let kibibytes = usize::try_from(config.body_memory >> 10).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
         let (permits, bodies) = (Semaphore::new(config.concurrency), Semaphore::new(kibibytes));
-        Self { config, gateway, desk, permits, bodies }
-    }
-
-    /// Answers one request, always.
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Result<Response<HyperOutgoingBody>, Infallible> {
-        let head = request.method() == Method::HEAD;
-        let mut response = match request.uri().path() {
-            "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => only_get(),
-            "/healthz" => text("ok\n"),
-            "/readyz" => self.ready().await,
-            _ => self.gateway(request).await,
-        };
-        if head {
-            *response.body_mut() = full(String::new());
-        }
-        if self.desk.shutdown.is_cancelled() {
-            response = closing(response);
-        }
-        Ok(response)
+        Self { config, gateways, desk, permits, bodies }
     }
 
     async fn ready(&self) -> Response<HyperOutgoingBody> {
@@ -73,8 +63,7 @@ impl Service {
         };
         let overflow = Overflow::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
-        let patience = self.config.request_timeout;
-        let answered = tokio::time::timeout(patience, self.gateway.handle(request, self.desk.clone(), patience)).await;
+        let answered = tokio::time::timeout(self.config.request_timeout, self.pass_on(request)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if overflow.happened() {
             return self.too_large();
@@ -98,6 +87,57 @@ impl Service {
                     self.config.request_timeout
                 ),
             )),
+        }
+    }
+
+    /// Hands a request to the gateway that is picked for it. What a canary fails on is done again by the one that serves, so that
+    /// nobody suffers from a trial; for that the body is read first.
+    async fn pass_on(&self, request: Request<Counted>) -> Result<Response<HyperOutgoingBody>, CallError> {
+        let (pick, start) = (self.gateways.pick(), Instant::now());
+        if !pick.canary {
+            let answered = self.on(&pick.work, &pick.retired, request).await;
+            self.gateways.observe(&pick, Some(start.elapsed()));
+            return answered;
+        }
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
+            // The client's doing: it went away, or its body broke a limit.
+            return Err(CallError::Cancelled { slot: Slot::Gateway });
+        };
+        let whole = || Full::new(body.clone()).map_err(|never: Infallible| -> Error { match never {} });
+        let again = || Request::from_parts(head.clone(), whole());
+        match self.on(&pick.work, &pick.retired, again()).await {
+            Ok(response) if !response.status().is_server_error() => {
+                self.gateways.observe(&pick, Some(start.elapsed()));
+                Ok(response)
+            }
+            failed => {
+                let serving = self.on(&self.gateways.serving(), &CancellationToken::new(), again()).await;
+                let status = |answer: &Result<Response<_>, CallError>| answer.as_ref().ok().map(Response::status);
+                let alike = status(&serving).is_some() && status(&failed) == status(&serving);
+                if !alike {
+                    let error = failed.err().map(|error| error.to_string());
+                    tracing::warn!(error, "a canary failed on a request; the gateway that serves has answered it");
+                }
+                self.gateways.observe(&pick, alike.then(|| start.elapsed()));
+                serving
+            }
+        }
+    }
+
+    async fn on<B>(
+        &self,
+        gateway: &Gateway,
+        retired: &CancellationToken,
+        request: Request<B>,
+    ) -> Result<Response<HyperOutgoingBody>, CallError>
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: Into<Error>,
+    {
+        tokio::select! {
+            answered = gateway.handle(request, self.desk.clone(), self.config.request_timeout) => answered,
+            () = retired.cancelled() => Err(CallError::Cancelled { slot: Slot::Gateway }),
         }
     }
 
@@ -130,6 +170,25 @@ impl Service {
                 "the body is over the limit of {limit} bytes; send smaller photographs, or raise server.body_limit"
             ),
         ))
+    }
+}
+
+impl wire::Service for Service {
+    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Response<HyperOutgoingBody> {
+        let head = request.method() == Method::HEAD;
+        let mut response = match request.uri().path() {
+            "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => only_get(),
+            "/healthz" => text("ok\n"),
+            "/readyz" => self.ready().await,
+            _ => self.gateway(request).await,
+        };
+        if head {
+            *response.body_mut() = full(String::new());
+        }
+        if self.desk.shutdown.is_cancelled() {
+            response = closing(response);
+        }
+        response
     }
 }
 

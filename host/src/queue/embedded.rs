@@ -126,9 +126,29 @@ impl Embedded {
         Self::open_with(options, Arc::new(System::start()), Box::new(store::open_file))
     }
 
+    /// A queue in memory, for one who wants to try something with a queue that nobody else sees. It ends with this process.
+    ///
+    /// # Errors
+    /// The system has no random numbers or no thread.
+    pub(crate) fn in_memory() -> Result<Self, OpenError> {
+        let (path, hour) = (PathBuf::from("(in memory)"), Duration::from_secs(3600));
+        let limits = Limits { max_length: 100, lease: hour, max_deliveries: 1, result_ttl: hour, payload_ttl: hour };
+        let key = Key::ephemeral().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        Self::start(path, limits, key, Arc::new(System::start()), Box::new(store::open_in_memory))
+    }
+
     fn open_with(options: Options, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
         let Options { path, limits, key_file } = options;
-        let key = Key::load_or_create(&key_file)?;
+        Self::start(path, limits, Key::load_or_create(&key_file)?, clock, opener)
+    }
+
+    fn start(
+        path: PathBuf,
+        limits: Limits,
+        key: Key,
+        clock: Arc<dyn Clock>,
+        opener: Opener,
+    ) -> Result<Self, OpenError> {
         let (store, tasks) = Store::open(&path, key.fingerprint(), opener)?;
         let store = Arc::new(store);
         let Limits { max_length, lease, .. } = limits;

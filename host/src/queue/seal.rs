@@ -99,6 +99,13 @@ impl Key {
         }
     }
 
+    /// A key that lives as long as this process, for a queue that is nowhere written down.
+    pub(super) fn ephemeral() -> io::Result<Self> {
+        let mut secret = Zeroizing::new([0; KEY]);
+        getrandom::fill(&mut *secret).map_err(io::Error::other)?;
+        Ok(Self::derive(&secret))
+    }
+
     fn create(path: &Path, mut file: File) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
         let mut secret = Zeroizing::new([0; KEY]);

@@ -14,7 +14,7 @@ use super::bindings::types::Analysis;
 use super::guest::{self, Guest};
 use super::limits::Cancel;
 use super::slot::{self, Plugged};
-use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
+use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 use crate::nn::Nn;
 
 /// The component that analyses photographs, ready to be instantiated.
@@ -22,14 +22,14 @@ pub(crate) struct Analyzer(Plugged<AnalyzerPre<Guest<WasiNnCtx>>>);
 
 impl Analyzer {
     /// Compiles the component and checks that it fits its world.
-    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
+    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, candidate: Candidate) -> Result<Self, LoadError> {
         let link = |linker: &mut _| {
             guest::link_wasi_sync(linker)?;
             wasmtime_wasi_nn::wit::add_to_linker(linker, |guest: &mut Guest<WasiNnCtx>| {
                 WasiNnView::new(&mut guest.table, &mut guest.extra)
             })
         };
-        slot::plug(clockwork, cache, Slot::Analyzer, config, link, AnalyzerPre::new).map(Self)
+        slot::plug(clockwork, cache, Slot::Analyzer, candidate, link, AnalyzerPre::new).map(Self)
     }
 
     /// Analyses one photograph. Blocks, also in inference.

@@ -9,15 +9,15 @@ use super::bindings::score::Verdict;
 use super::guest::{self, Guest};
 use super::limits::Cancel;
 use super::slot::{self, Plugged};
-use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
+use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 
 /// The component that draws, ready to be instantiated.
 pub(crate) struct Annotator(Plugged<AnnotatorPre<Guest<()>>>);
 
 impl Annotator {
     /// Compiles the component and checks that it fits its world.
-    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
-        slot::plug(clockwork, cache, Slot::Annotator, config, guest::link_wasi_sync, AnnotatorPre::new).map(Self)
+    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, candidate: Candidate) -> Result<Self, LoadError> {
+        slot::plug(clockwork, cache, Slot::Annotator, candidate, guest::link_wasi_sync, AnnotatorPre::new).map(Self)
     }
 
     /// Draws; answers a PNG, or why a photograph could not be drawn.

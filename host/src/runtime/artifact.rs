@@ -9,20 +9,39 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::{LoadError, Slot, SlotConfig};
+use super::{LoadError, Slot};
 
 const MAC: usize = 32;
 
-/// A component, compiled.
-pub(super) struct Artifact {
-    pub(super) component: Component,
-    /// SHA-256 of the file, lower-case hexadecimal.
-    pub(super) digest: String,
+/// A component's bytes, and where they came from.
+#[derive(Clone)]
+pub(crate) struct Source {
+    /// As they were given; a component in the binary format when all is well.
+    pub(crate) bytes: Arc<[u8]>,
+    /// SHA-256 of the bytes, lower-case hexadecimal.
+    pub(crate) digest: String,
+    /// How an error calls it: the file's path, or what was sent.
+    pub(crate) origin: String,
+}
+
+impl Source {
+    /// Takes bytes that came from `origin`.
+    pub(crate) fn new(bytes: impl Into<Arc<[u8]>>, origin: impl Into<String>) -> Self {
+        let bytes = bytes.into();
+        Self { digest: hex::encode(Sha256::digest(&bytes)), bytes, origin: origin.into() }
+    }
+
+    /// Reads the component that is configured for `slot`.
+    pub(crate) fn read(slot: Slot, path: &Path) -> Result<Self, LoadError> {
+        let bytes = fs::read(path).map_err(|reason| LoadError::Read { slot, path: path.to_owned(), reason })?;
+        Ok(Self::new(bytes, path.display().to_string()))
+    }
 }
 
 /// Where compiled code is kept from one start to the next.
@@ -98,31 +117,28 @@ impl Cache {
     }
 }
 
-/// Reads and compiles a component, or finds it compiled.
-pub(super) fn load(engine: &Engine, cache: &Cache, slot: Slot, config: &SlotConfig) -> Result<Artifact, LoadError> {
-    let path = &config.path;
-    let bytes = fs::read(path).map_err(|reason| LoadError::Read { slot, path: path.to_owned(), reason })?;
-    let digest = hex::encode(Sha256::digest(&bytes));
+/// Compiles a component, or finds it compiled.
+pub(super) fn load(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Result<Component, LoadError> {
     let mut engine_hash = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut engine_hash);
-    let name = format!("{digest}-{:016x}.cwasm", engine_hash.finish());
+    let name = format!("{}-{:016x}.cwasm", source.digest, engine_hash.finish());
     if let Some(code) = cache.read(&name) {
         // SAFETY: the MAC proves that `Component::serialize` of this host made these bytes, and the name that it did so for
         // this component and an engine of the same version, settings and processor features.
         match unsafe { Component::deserialize(engine, &code) } {
-            Ok(component) => return Ok(Artifact { component, digest }),
+            Ok(component) => return Ok(component),
             Err(error) => tracing::warn!(%slot, %error, "compiled code in the cache does not load; compiling anew"),
         }
     }
     let start = std::time::Instant::now();
     let component =
-        Component::new(engine, &bytes).map_err(|error| LoadError::not_of_its_world(slot, config, &error))?;
+        Component::new(engine, &source.bytes).map_err(|error| LoadError::not_of_its_world(slot, source, &error))?;
     tracing::info!(%slot, milliseconds = start.elapsed().as_millis(), "compiled");
     let written = component.serialize().map_err(io::Error::other).and_then(|code| cache.write(&name, &code));
     if let Err(error) = written {
         tracing::warn!(%slot, %error, "compiled code could not be cached; the next start compiles again");
     }
-    Ok(Artifact { component, digest })
+    Ok(component)
 }
 
 fn key(path: &Path) -> io::Result<[u8; 32]> {

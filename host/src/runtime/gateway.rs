@@ -20,7 +20,7 @@ use super::guest::{self, Guest};
 use super::limits;
 use super::slot::{self, Plugged};
 use super::tasks::Desk;
-use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
+use super::{CallError, Candidate, Clockwork, Generation, Limits, LoadError, Slot};
 
 /// The component that reads requests, ready to be instantiated.
 pub(crate) struct Gateway(Plugged<ProxyPre<Guest<Door>>>);
@@ -53,7 +53,7 @@ type Sent = (http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>
 
 impl Gateway {
     /// Compiles the component and checks that it fits its world.
-    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
+    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, candidate: Candidate) -> Result<Self, LoadError> {
         let link = |linker: &mut Linker<Guest<Door>>| {
             guest::link_wasi_async(linker)?;
             // Only the types: a gateway answers requests and makes none.
@@ -62,7 +62,7 @@ impl Gateway {
             tasks::add_to_linker::<_, HasSelf<Desk>>(linker, |guest| &mut guest.extra.desk)?;
             limits_of_host::add_to_linker::<_, HasSelf<Desk>>(linker, |guest| &mut guest.extra.desk)
         };
-        slot::plug(clockwork, cache, Slot::Gateway, config, link, ProxyPre::new).map(Self)
+        slot::plug(clockwork, cache, Slot::Gateway, candidate, link, ProxyPre::new).map(Self)
     }
 
     /// Hands one request to a fresh instance. Dropping the future stops the instance; once there is a response, the
@@ -107,6 +107,11 @@ impl Gateway {
                 None => Err(CallError::Cancelled { slot: Slot::Gateway }),
             },
         }
+    }
+
+    /// What one instance may use.
+    pub(crate) fn limits(&self) -> Limits {
+        self.0.limits
     }
 
     /// Which code answers.

@@ -9,15 +9,15 @@ use super::bindings::types::{Analysis, Face};
 use super::guest::{self, Guest};
 use super::limits::Cancel;
 use super::slot::{self, Plugged};
-use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
+use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 
 /// The component that decides, ready to be instantiated.
 pub(crate) struct Scorer(Plugged<ScorerPre<Guest<()>>>);
 
 impl Scorer {
     /// Compiles the component and checks that it fits its world.
-    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, config: &SlotConfig) -> Result<Self, LoadError> {
-        slot::plug(clockwork, cache, Slot::Scorer, config, guest::link_wasi_sync, ScorerPre::new).map(Self)
+    pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, candidate: Candidate) -> Result<Self, LoadError> {
+        slot::plug(clockwork, cache, Slot::Scorer, candidate, guest::link_wasi_sync, ScorerPre::new).map(Self)
     }
 
     /// Decides whether two photographs show one person.

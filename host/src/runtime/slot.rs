@@ -1,6 +1,6 @@
 //! One plugged-in component: compiled, linked, checked against its world, ready to be instantiated.
 //!
-//! Owns the way from a file to a generation, the same for every slot. Must never know what a world exports; each slot's own
+//! Owns the way from a component's bytes to a generation, the same for every slot. Must never know what a world exports; each slot's own
 //! file does.
 
 use std::time::Instant;
@@ -11,7 +11,7 @@ use wasmtime::{Engine, Store};
 use super::artifact::{self, Cache};
 use super::guest::{self, Guest};
 use super::limits::{self, Cancel, Limits};
-use super::{CallError, Clockwork, Generation, LoadError, Slot, SlotConfig};
+use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 
 /// A component of world `P`, as `bindgen!` names the type that can be instantiated.
 pub(super) struct Plugged<P> {
@@ -27,18 +27,19 @@ pub(super) fn plug<E: 'static, P>(
     clockwork: &Clockwork,
     cache: &Cache,
     slot: Slot,
-    config: &SlotConfig,
+    candidate: Candidate,
     link: impl FnOnce(&mut Linker<Guest<E>>) -> wasmtime::Result<()>,
     check: impl FnOnce(InstancePre<Guest<E>>) -> wasmtime::Result<P>,
 ) -> Result<Plugged<P>, LoadError> {
     let engine = clockwork.engine.clone();
-    let artifact = artifact::load(&engine, cache, slot, config)?;
+    let Candidate { source, generation, limits } = candidate;
+    let component = artifact::load(&engine, cache, slot, &source)?;
     let mut linker = Linker::new(&engine);
     let pre = link(&mut linker)
-        .and_then(|()| linker.instantiate_pre(&artifact.component))
+        .and_then(|()| linker.instantiate_pre(&component))
         .and_then(check)
-        .map_err(|error| LoadError::not_of_its_world(slot, config, &error))?;
-    Ok(Plugged { pre, limits: config.limits, generation: Generation::first(artifact.digest), slot, engine })
+        .map_err(|error| LoadError::not_of_its_world(slot, &source, &error))?;
+    Ok(Plugged { pre, limits, generation: Generation { digest: source.digest, generation }, slot, engine })
 }
 
 impl<P> Plugged<P> {

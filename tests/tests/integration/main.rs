@@ -15,4 +15,5 @@ mod limits;
 mod privacy;
 mod refusals;
 mod shared_queue;
+mod swapping;
 mod tidy;

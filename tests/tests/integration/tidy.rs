@@ -7,17 +7,39 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// What each room of the host may name. An arrow that is not here does not exist:
-/// `main -> {app, cli} -> {edge, worker, admin} -> runtime -> {nn, queue} -> {task, telemetry}`. Edge and worker never name
-/// each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 14] = [
+/// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, queue} -> {task, telemetry}`. Edge
+/// and worker never name each other; the configuration is read by those who wire, and no room knows it.
+const ARROWS: [(&str, &[&str]); 17] = [
     ("main", &["app", "cli", "arguments", "config", "telemetry"]),
-    ("app", &["config", "edge", "worker", "admin", "runtime", "nn", "queue", "task", "telemetry"]),
-    ("cli", &["app", "arguments", "config", "worker", "runtime", "nn", "queue", "task", "telemetry"]),
+    (
+        "app",
+        &[
+            "config",
+            "edge",
+            "worker",
+            "admin",
+            "wire",
+            "rollout",
+            "pipeline",
+            "runtime",
+            "nn",
+            "queue",
+            "task",
+            "telemetry",
+        ],
+    ),
+    (
+        "cli",
+        &["app", "arguments", "config", "admin", "rollout", "pipeline", "runtime", "nn", "queue", "task", "telemetry"],
+    ),
     ("arguments", &["config"]),
     ("config", &["task", "telemetry"]),
-    ("edge", &["runtime", "queue", "task", "telemetry"]),
-    ("worker", &["runtime", "nn", "queue", "task", "telemetry"]),
-    ("admin", &["runtime", "nn", "queue", "task", "telemetry"]),
+    ("edge", &["wire", "runtime", "queue", "task", "telemetry"]),
+    ("worker", &["pipeline", "runtime", "queue", "task", "telemetry"]),
+    ("admin", &["wire", "rollout", "runtime", "queue", "task", "telemetry"]),
+    ("wire", &[]),
+    ("rollout", &["pipeline", "runtime", "queue", "task", "telemetry"]),
+    ("pipeline", &["runtime", "nn", "task", "telemetry"]),
     ("runtime", &["nn", "queue", "task", "telemetry"]),
     ("nn", &["task", "telemetry"]),
     ("queue", &["task", "telemetry"]),

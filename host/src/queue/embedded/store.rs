@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{PoisonError, RwLock};
 
-use redb::backends::FileBackend;
+use redb::backends::{FileBackend, InMemoryBackend};
 use redb::{
     Builder, Database, DatabaseError, Durability, ReadableDatabase, ReadableTable, StorageError, TableDefinition,
     TableError, WriteTransaction,
@@ -65,6 +65,11 @@ pub(super) struct Store {
 /// Opens or makes the file at `path`, mode 0600, on the real disk.
 pub(super) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     builder().create_with_backend(FileBackend::new(open_or_create(path)?)?)
+}
+
+/// Makes a queue that has no file.
+pub(super) fn open_in_memory(_: &Path) -> Result<Database, DatabaseError> {
+    builder().create_with_backend(InMemoryBackend::new())
 }
 
 /// How every file of a queue is opened.

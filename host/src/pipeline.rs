@@ -2,6 +2,12 @@
 //!
 //! Owns the order of the steps and the room they get on the processor. Must never know the queue; the command line runs the
 //! same steps without one.
+//!
+//! # Layout
+//!
+//! - `report`: the result as clients read it.
+
+pub(crate) mod report;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,11 +16,11 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
-use super::report::{self, Timings};
+use self::report::Timings;
 use crate::nn::Nn;
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::bindings::analyze::{Embed, Failure, Settings};
-use crate::runtime::bindings::score::{self, Policy, Rejection, Verdict, Which};
+use crate::runtime::bindings::score::{self, Rejection, Verdict, Which};
 use crate::runtime::bindings::types::{Analysis, Face};
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{CallError, Cancel};
@@ -40,20 +46,26 @@ pub(crate) struct Defaults {
     pub(crate) non_frontal: NonFrontal,
 }
 
-/// Everything that one verification needs.
-pub(crate) struct Pipeline {
-    /// Analyses one photograph.
-    pub(crate) analyzer: Analyzer,
-    /// Decides.
-    pub(crate) scorer: Scorer,
+/// What components are told and given: models and the operator's wishes. They fit each other, so they change together.
+pub(crate) struct Policy {
     /// Runs the networks.
     pub(crate) nn: Nn,
     /// What the analyzer is told: models and sizes.
     pub(crate) settings: Settings,
-    /// The operator's policy.
+    /// What the scorer is told.
     pub(crate) defaults: Defaults,
     /// The models, for the result.
     pub(crate) models: Vec<Model>,
+}
+
+/// Everything that one verification needs. It never changes; a swap makes another.
+pub(crate) struct Pipeline {
+    /// Analyses one photograph.
+    pub(crate) analyzer: Arc<Analyzer>,
+    /// Decides.
+    pub(crate) scorer: Arc<Scorer>,
+    /// What both are told.
+    pub(crate) policy: Arc<Policy>,
     /// Photographs analysed at once: one a core, since each keeps a core busy.
     pub(crate) cores: Arc<Semaphore>,
 }
@@ -131,7 +143,8 @@ impl Pipeline {
             .ok_or_else(|| Failed::Again(failure("the scorer named faces that the analyzer did not find".into())))?;
         let timings = Timings { score: scoring.elapsed(), total: start.elapsed() };
         let components = [("analyzer", self.analyzer.generation()), ("scorer", self.scorer.generation())];
-        let result = report::result(&analyses, faces, &verdict, policy.threshold, &components, &self.models, timings);
+        let result =
+            report::result(&analyses, faces, &verdict, policy.threshold, &components, &self.policy.models, timings);
         Ok(Verified { verdict, threshold: policy.threshold, result })
     }
 
@@ -164,9 +177,9 @@ impl Pipeline {
         tokio::spawn(async move {
             let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
             let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
-            let settings = Settings { embed, ..self.settings.clone() };
+            let settings = Settings { embed, ..self.policy.settings.clone() };
             tokio::task::spawn_blocking(move || {
-                let analysis = self.analyzer.analyze(&self.nn, &photograph, &settings, deadline, cancel);
+                let analysis = self.analyzer.analyze(&self.policy.nn, &photograph, &settings, deadline, cancel);
                 drop(core);
                 match analysis {
                     Ok(Ok(analysis)) => Ok(analysis),
@@ -179,11 +192,12 @@ impl Pipeline {
         })
     }
 
-    fn policy(&self, wishes: Wishes) -> Policy {
-        Policy {
-            threshold: wishes.threshold.unwrap_or(self.defaults.threshold),
-            slope: self.defaults.slope,
-            non_frontal: match wishes.non_frontal.unwrap_or(self.defaults.non_frontal) {
+    fn policy(&self, wishes: Wishes) -> score::Policy {
+        let defaults = self.policy.defaults;
+        score::Policy {
+            threshold: wishes.threshold.unwrap_or(defaults.threshold),
+            slope: defaults.slope,
+            non_frontal: match wishes.non_frontal.unwrap_or(defaults.non_frontal) {
                 NonFrontal::Reject => score::NonFrontal::Reject,
                 NonFrontal::Report => score::NonFrontal::Report,
             },
@@ -216,6 +230,19 @@ impl Trouble {
 }
 
 impl Failed {
+    /// What it comes down to; `None` when nobody wants to know any more.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Final(error) | Self::Again(error) => Some(error.code),
+            Self::Cancelled => None,
+        }
+    }
+
+    /// The generation that it ran on was replaced long ago.
+    pub(crate) fn replaced() -> Self {
+        Self::Again(failure("the component that it ran on was replaced".to_owned()))
+    }
+
     fn of_call(error: &CallError, deadline: Instant) -> Self {
         match error {
             CallError::Cancelled { .. } => Self::Cancelled,

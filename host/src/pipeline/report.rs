@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::pipeline::Model;
+use super::Model;
 use crate::runtime::Generation;
 use crate::runtime::bindings::score::Verdict;
 use crate::runtime::bindings::types::{Analysis, Face, Point, Pose};

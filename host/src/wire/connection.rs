@@ -1,9 +1,11 @@
 //! One socket from accept to close.
 //!
-//! Owns the manners of a connection: time limits on heads, the end of keep-alive when the host stops, and a lingering close.
-//! Must never know what a request asks.
+//! Owns the time limits on heads, the end of keep-alive when the host stops, and a lingering close. Must never know what a
+//! request asks.
 
+use std::convert::Infallible;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,8 +16,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 
-use super::Config;
-use super::service::Service;
+use super::Service;
 
 /// The most header fields of a request.
 const HEADERS: usize = 64;
@@ -27,19 +28,25 @@ const HEAD: usize = 32 << 10;
 const LINGER: (Duration, usize) = (Duration::from_secs(2), 256 << 20);
 
 /// Serves one connection until either side closes it.
-pub(super) async fn serve(stream: TcpStream, config: Config, service: Arc<Service>, shutdown: CancellationToken) {
+pub(super) async fn serve<S: Service>(
+    stream: TcpStream,
+    peer: SocketAddr,
+    header_timeout: Duration,
+    service: Arc<S>,
+    shutdown: CancellationToken,
+) {
     // Answers are small: they should leave at once.
     let _ = stream.set_nodelay(true);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(config.header_timeout)
+        .header_read_timeout(header_timeout)
         .max_headers(HEADERS)
         .max_buf_size(HEAD)
         .serve_connection(
             TokioIo::new(stream),
             service_fn(move |request| {
                 let service = Arc::clone(&service);
-                Box::pin(async move { service.answer(request).await })
+                Box::pin(async move { Ok::<_, Infallible>(service.answer(request, peer).await) })
             }),
         );
     let ended = tokio::select! {

@@ -1,6 +1,6 @@
 //! The refusals that the host itself makes, as problem details (RFC 9457).
 //!
-//! Owns their wording. Must never word what a gateway answers.
+//! Owns their shape. Must never word what a gateway answers.
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
@@ -8,12 +8,12 @@ use http_body_util::{BodyExt, Full};
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 /// A small body.
-pub(super) fn full(text: String) -> HyperOutgoingBody {
+pub(crate) fn full(text: String) -> HyperOutgoingBody {
     Full::new(Bytes::from(text)).map_err(|never| match never {}).boxed_unsync()
 }
 
 /// A refusal. `code` is for programs, `detail` says to people what is wrong and how to mend it.
-pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<HyperOutgoingBody> {
+pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<HyperOutgoingBody> {
     let title = status.canonical_reason().unwrap_or("Error");
     let body = serde_json::json!({
         "type": "about:blank",
@@ -29,14 +29,14 @@ pub(super) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<
 }
 
 /// A refusal that passes by itself.
-pub(super) fn busy(code: &str, detail: &str, retry_after: u32) -> Response<HyperOutgoingBody> {
+pub(crate) fn busy(code: &str, detail: &str, retry_after: u32) -> Response<HyperOutgoingBody> {
     let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
     response
 }
 
 /// A refusal after which the connection closes, since the rest of the request will not be read.
-pub(super) fn closing(mut response: Response<HyperOutgoingBody>) -> Response<HyperOutgoingBody> {
+pub(crate) fn closing(mut response: Response<HyperOutgoingBody>) -> Response<HyperOutgoingBody> {
     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     response
 }

@@ -1,0 +1,464 @@
+//! Changes what a node runs while it runs: deploy, try out, take back.
+//!
+//! Owns the way of a new generation: trust, compile, link, gate, swap, keep; and the way back. Work is only ever handed over
+//! whole: what has begun ends where it began. Must never know HTTP or the queue's tasks.
+//!
+//! # Layout
+//!
+//! - `order`: what a deployer asks for, and the refusals.
+//! - `parts`: what a node runs, and the record of each part.
+//! - `loader`: from a package's bytes to parts.
+//! - `gate`: the proof before a generation takes work.
+//! - `store`: what was deployed, on disk.
+//! - `history`: what was changed, when and by whom.
+
+mod gate;
+mod history;
+mod loader;
+mod order;
+mod parts;
+mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tokio::sync::{Semaphore, mpsc};
+
+use self::gate::{New, Photographs};
+use self::history::{Entry, Event, History};
+use self::loader::Loader;
+pub(crate) use self::order::{Order, Refusal, Report, What};
+pub(crate) use self::parts::Record;
+use self::parts::{Changes, Kind, Package, Parts, PolicyPart};
+use self::store::{Active, Store};
+use crate::pipeline::{Pipeline, Policy};
+use crate::runtime::canary::Bounds;
+use crate::runtime::gateway::Gateway;
+use crate::runtime::switch::{Ending, Progress, Switch};
+use crate::runtime::{Cache, Clockwork, Limits, Slot, Source};
+
+/// Who is named for what nobody asked for.
+const ITSELF: &str = "the host itself";
+
+/// How components follow each other.
+pub(crate) struct Config {
+    /// The configured file and the limits of each slot that this node has.
+    pub(crate) slots: BTreeMap<Slot, (PathBuf, Limits)>,
+    /// Where deployments are kept.
+    pub(crate) store: PathBuf,
+    /// The photographs that a new analyzer must see as the one before it did.
+    pub(crate) probes: PathBuf,
+    /// What a generation under trial must keep to.
+    pub(crate) bounds: Bounds,
+    /// How long work may go on on a generation that was replaced.
+    pub(crate) drain: Duration,
+    /// Photographs analysed at once.
+    pub(crate) cores: usize,
+}
+
+/// What a node runs, and the only one who changes it.
+pub(crate) struct Rollout {
+    config: Config,
+    loader: Loader,
+    store: Store,
+    photographs: Photographs,
+    cores: Arc<Semaphore>,
+    gateway: Option<Arc<Switch<Gateway>>>,
+    pipeline: Option<Arc<Switch<Pipeline>>>,
+    state: Mutex<State>,
+    /// Held during a deployment: one after the other.
+    turn: tokio::sync::Mutex<()>,
+}
+
+struct State {
+    parts: Parts,
+    /// The newest generation of each slot, also of those that were refused.
+    generations: BTreeMap<Slot, u32>,
+    deployments: u64,
+    /// What each deployment replaced, as long as something that it brought serves.
+    replaced: BTreeMap<u64, Changes>,
+    trial: Option<Trial>,
+    history: History,
+}
+
+/// A deployment that gets a share of the work.
+struct Trial {
+    deployment: u64,
+    changes: Changes,
+    percent: u8,
+    by: String,
+}
+
+/// How one slot stands.
+#[derive(Debug, Serialize)]
+pub(crate) struct Standing {
+    /// What serves.
+    pub(crate) serving: Record,
+    /// What is tried beside it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) canary: Option<Canary>,
+    /// What `rollback` would return to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) previous: Option<Record>,
+}
+
+/// What is tried, and how it does.
+#[derive(Debug, Serialize)]
+pub(crate) struct Canary {
+    #[serde(flatten)]
+    pub(crate) record: Record,
+    /// Its share of the work.
+    pub(crate) percent: u8,
+    /// Work that it has done.
+    pub(crate) done: u32,
+    /// After so much it takes over.
+    pub(crate) of: u32,
+    /// Work that it failed and the generation that serves did not.
+    pub(crate) failed: u32,
+}
+
+/// How a node stands: its slots, and what was changed.
+#[derive(Debug, Serialize)]
+pub(crate) struct Overview {
+    pub(crate) slots: BTreeMap<Slot, Standing>,
+    /// The newest last.
+    pub(crate) history: Vec<Entry>,
+}
+
+impl Rollout {
+    /// Loads what this node ran when it stopped, or what is configured, and watches trials from then on. `policy` is asked for
+    /// when the node has a crew; it runs beside the compilation.
+    ///
+    /// # Errors
+    /// A component or the store cannot be used.
+    pub(crate) fn open(
+        config: Config,
+        clockwork: Clockwork,
+        cache: Cache,
+        policy: impl FnOnce() -> anyhow::Result<Policy> + Send,
+    ) -> anyhow::Result<Arc<Self>> {
+        let store = Store::new(&config.store);
+        let active = store.load()?;
+        let cores = Arc::new(Semaphore::new(config.cores));
+        let (photographs, works) = (Photographs::new(&config.probes), config.slots.contains_key(&Slot::Scorer));
+        let loader = Loader::new(clockwork, cache, &config.slots);
+        let parts = std::thread::scope(|scope| {
+            let policy = works.then(|| scope.spawn(policy));
+            let mut first = Changes::default();
+            for (slot, (path, _)) in &config.slots {
+                let (source, record) = store.source(&active, *slot, path)?;
+                loader.change(&mut first, *slot, source, record)?;
+            }
+            let policy = policy.map(|policy| {
+                policy.join().unwrap_or_else(|_| anyhow::bail!("the thread that loads the models broke off"))
+            });
+            let policy = policy.transpose()?.map(PolicyPart::configured);
+            anyhow::Ok(Parts::of(Changes { policy, ..first }))
+        })?;
+        let mut generations = active.generations;
+        for (slot, record) in parts.records() {
+            let newest = generations.entry(slot).or_default();
+            *newest = (*newest).max(record.generation.generation);
+        }
+        let drain = config.drain;
+        let (gateway, gateways_ended) = switch(parts.gateway.as_ref().map(|part| Arc::clone(&part.work)), drain);
+        let (pipeline, pipelines_ended) = switch(parts.crew.as_ref().map(|crew| crew.pipeline(&cores)), drain);
+        let state = Mutex::new(State {
+            parts,
+            generations,
+            deployments: active.deployments,
+            replaced: BTreeMap::new(),
+            trial: None,
+            history: History::default(),
+        });
+        let turn = tokio::sync::Mutex::new(());
+        let rollout = Arc::new(Self { config, loader, store, photographs, cores, gateway, pipeline, state, turn });
+        for ended in [gateways_ended, pipelines_ended].into_iter().flatten() {
+            tokio::spawn(watch(Arc::downgrade(&rollout), ended));
+        }
+        Ok(rollout)
+    }
+
+    /// Where requests pick their gateway; `None` on a worker.
+    pub(crate) fn gateway(&self) -> Option<Arc<Switch<Gateway>>> {
+        self.gateway.clone()
+    }
+
+    /// Where tasks pick their pipeline; `None` on an edge.
+    pub(crate) fn pipeline(&self) -> Option<Arc<Switch<Pipeline>>> {
+        self.pipeline.clone()
+    }
+
+    /// What serves, in one line for the log: `scorer 3 1a2b…`.
+    pub(crate) fn summary(&self) -> String {
+        let serving = self.serving();
+        let words = serving.iter().map(|(slot, Record { generation, .. })| {
+            format!("{slot} {} {}", generation.generation, &generation.digest[..12])
+        });
+        words.collect::<Vec<_>>().join(", ")
+    }
+
+    /// How the node stands.
+    pub(crate) fn overview(&self) -> Overview {
+        let state = self.state();
+        let tried = state.trial.as_ref().map(|trial| (trial.changes.records(), trial.percent));
+        let progress = self.pipeline.as_ref().and_then(|switch| switch.trial());
+        let progress = progress.or_else(|| self.gateway.as_ref()?.trial());
+        let slots = state.parts.records().into_iter().map(|(slot, record)| {
+            let canary = tried.as_ref().and_then(|(records, percent)| {
+                let Progress { done, of, failed } = progress?;
+                let record = Record::clone(records.get(&slot)?);
+                Some(Canary { record, percent: *percent, done, of, failed })
+            });
+            let replaced = state.replaced.get(&record.deployment).map(Changes::records).unwrap_or_default();
+            let previous = replaced.get(&slot).map(|record| Record::clone(record));
+            (slot, Standing { serving: Record::clone(&record), canary, previous })
+        });
+        let slots = slots.collect();
+        Overview { slots, history: state.history.entries() }
+    }
+
+    /// Carries out an order: checks, compiles, proves, and lets it serve or tries it.
+    ///
+    /// # Errors
+    /// Whatever speaks against it; then nothing has changed.
+    pub(crate) async fn deploy(self: &Arc<Self>, order: Order) -> Result<Report, Refusal> {
+        let start = Instant::now();
+        let _turn = self.turn.lock().await;
+        let Order { what, signature, canary, expected_changes, by } = order;
+        if let Some(share) = canary
+            && !(1..=100).contains(&share)
+        {
+            return Err(Refusal::Share(share));
+        }
+        if self.state().trial.is_some() {
+            return Err(Refusal::UnderTrial);
+        }
+        let (changes, package, bytes) = self.load(what, &by).await?;
+        let records = changes.records();
+        let parts = self.state().parts.clone();
+        let (next, replaced) = parts.with(&changes);
+        let pipeline = next.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
+        let new = New {
+            gateway: changes.gateway.as_ref().map(|part| part.work.as_ref()),
+            pipeline: pipeline.as_ref(),
+            analyzer: changes.analyzer.is_some(),
+            scorer: changes.scorer.is_some(),
+        };
+        let serving = self.pipeline.as_ref().map(|switch| switch.serving());
+        let gate = gate::examine(&new, serving.as_ref(), &self.photographs, &expected_changes).await;
+        if gate.unexpected() > 0 {
+            let refusal = Refusal::Gate(gate);
+            self.state().history.note(Event::Refused, &records, &by, Some(refusal.to_string()));
+            return Err(refusal);
+        }
+        // Written first: what serves must be there after a crash. Until `save` names it, it is but a file.
+        self.store.add(&package.digest, &bytes, signature.as_deref())?;
+        let deployment = self.state().deployments;
+        let report = |state| {
+            let generations = records.iter().map(|(slot, record)| (*slot, Record::clone(record))).collect();
+            Report { state, generations, gate, milliseconds: start.elapsed().as_secs_f64() * 1e3 }
+        };
+        match canary {
+            None => {
+                self.serve(next, pipeline, &changes)?;
+                let mut state = self.state();
+                state.replaced.insert(deployment, replaced);
+                state.history.note(Event::Deployed, &records, &by, None);
+                Ok(report("serving"))
+            }
+            Some(percent) => {
+                let mut state = self.state();
+                state.history.note(Event::Tried, &records, &by, Some(format!("it gets {percent} % of the work")));
+                state.trial = Some(Trial { deployment, changes: changes.clone(), percent, by });
+                drop(state);
+                // A bundle is tried as a whole by its pipeline; its gateway follows when that is promoted.
+                let bounds = self.config.bounds;
+                if changes.concerns_crew() {
+                    if let (Some(switch), Some(pipeline)) = (&self.pipeline, pipeline) {
+                        switch.try_out(pipeline, percent, bounds);
+                    }
+                } else if let (Some(switch), Some(part)) = (&self.gateway, &changes.gateway) {
+                    switch.try_out(Arc::clone(&part.work), percent, bounds);
+                }
+                Ok(report("canary"))
+            }
+        }
+    }
+
+    /// Returns to what served before: ends a trial of this slot, else undoes the deployment that brought what serves in it.
+    /// All that came with that deployment goes with it.
+    ///
+    /// # Errors
+    /// Nothing served before, or it could not be kept.
+    pub(crate) async fn roll_back(self: &Arc<Self>, slot: Slot, by: &str) -> Result<BTreeMap<Slot, Record>, Refusal> {
+        let _turn = self.turn.lock().await;
+        if !self.config.slots.contains_key(&slot) {
+            return Err(Refusal::NotHere { slot });
+        }
+        if let Some(trial) = self.end_trial(|trial| trial.changes.records().contains_key(&slot)) {
+            let why = "its trial was called off".to_owned();
+            self.state().history.note(Event::TakenBack, &trial.changes.records(), by, Some(why));
+            return Ok(self.serving());
+        }
+        if self.end_trial(|_| true).is_some() {
+            tracing::warn!("a trial was called off, since what it was compared with is rolled back");
+        }
+        let (parts, back) = {
+            let state = self.state();
+            let deployment = state.parts.records().get(&slot).map(|record| record.deployment).unwrap_or_default();
+            let replaced = state.replaced.get(&deployment).ok_or(Refusal::NothingBefore { slot })?;
+            let back = replaced.against(&state.parts, deployment);
+            (state.parts.with(&back).0, back)
+        };
+        let pipeline = parts.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
+        self.serve(parts, pipeline, &back)?;
+        self.state().history.note(Event::RolledBack, &back.records(), by, None);
+        Ok(self.serving())
+    }
+
+    /// Returns to the configured component of a slot.
+    ///
+    /// # Errors
+    /// It cannot be loaded or does not pass the gate.
+    pub(crate) async fn reset(self: &Arc<Self>, slot: Slot, by: &str) -> Result<Report, Refusal> {
+        let (path, _) = self.config.slots.get(&slot).ok_or(Refusal::NotHere { slot })?;
+        let bytes = Source::read(slot, path)?.bytes.to_vec();
+        let what = What::Component(slot, bytes);
+        let order =
+            Order { what, signature: None, canary: None, expected_changes: vec!["all".to_owned()], by: by.to_owned() };
+        self.deploy(order).await
+    }
+
+    /// Compiles and links what an order brings.
+    async fn load(self: &Arc<Self>, what: What, by: &str) -> Result<(Changes, Package, Arc<[u8]>), Refusal> {
+        let (rollout, by) = (Arc::clone(self), by.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || {
+            let What::Component(slot, bytes) = what;
+            if !rollout.config.slots.contains_key(&slot) {
+                return Err(Refusal::NotHere { slot });
+            }
+            let source = Source::new(bytes, "the uploaded file");
+            let bytes = Arc::clone(&source.bytes);
+            let package = Package { digest: source.digest.clone(), kind: Kind::Component };
+            let (deployment, generation) = rollout.state().next(slot);
+            let record = Record::new(&source, generation, deployment, by).of(&package);
+            let mut changes = Changes::default();
+            rollout.loader.change(&mut changes, slot, source, record)?;
+            Ok((changes, package, bytes))
+        });
+        loaded.await.map_err(|error| Refusal::Broken(error.to_string()))?
+    }
+
+    /// Notes `parts` on disk and lets them serve.
+    fn serve(&self, parts: Parts, pipeline: Option<Arc<Pipeline>>, changes: &Changes) -> Result<(), Refusal> {
+        let mut state = self.state();
+        self.store.save(&state.active(&parts))?;
+        if let (Some(switch), Some(part)) = (&self.gateway, &changes.gateway) {
+            switch.replace(Arc::clone(&part.work));
+        }
+        if let (Some(switch), Some(pipeline), true) = (&self.pipeline, pipeline, changes.concerns_crew()) {
+            switch.replace(pipeline);
+        }
+        state.parts = parts;
+        state.forget_what_is_gone();
+        Ok(())
+    }
+
+    /// Carries out what a trial's own record has led to; the switch has acted already.
+    async fn trial_ended(&self, ending: Ending) {
+        let _turn = self.turn.lock().await;
+        let Some(trial) = self.state().trial.take() else { return };
+        let records = trial.changes.records();
+        match ending {
+            Ending::TakenBack(why) => {
+                self.state().history.note(Event::TakenBack, &records, ITSELF, Some(why));
+            }
+            Ending::Promoted => {
+                let mut state = self.state();
+                let (parts, replaced) = state.parts.with(&trial.changes);
+                if let Err(error) = self.store.save(&state.active(&parts)) {
+                    tracing::error!(%error, "a promoted generation serves, but not after a restart");
+                }
+                if let (Some(switch), Some(part), true) =
+                    (&self.gateway, &trial.changes.gateway, trial.changes.concerns_crew())
+                {
+                    switch.replace(Arc::clone(&part.work));
+                }
+                state.parts = parts;
+                state.replaced.insert(trial.deployment, replaced);
+                state.forget_what_is_gone();
+                state.history.note(Event::Promoted, &records, &trial.by, None);
+            }
+        }
+    }
+
+    /// Ends the trial if it is one of those.
+    fn end_trial(&self, one_of: impl FnOnce(&Trial) -> bool) -> Option<Trial> {
+        let mut state = self.state();
+        let trial = state.trial.take_if(|trial| one_of(trial))?;
+        drop(state);
+        self.gateway.iter().for_each(|switch| _ = switch.call_off());
+        self.pipeline.iter().for_each(|switch| _ = switch.call_off());
+        Some(trial)
+    }
+
+    fn serving(&self) -> BTreeMap<Slot, Record> {
+        self.state().parts.records().into_iter().map(|(slot, record)| (slot, Record::clone(&record))).collect()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// The numbers of the next deployment and of the generation that it brings to a slot.
+    fn next(&mut self, slot: Slot) -> (u64, u32) {
+        self.deployments += 1;
+        let generation = self.generations.entry(slot).or_default();
+        *generation += 1;
+        (self.deployments, *generation)
+    }
+
+    /// What the store is to hold while `parts` serve.
+    fn active(&self, parts: &Parts) -> Active {
+        let records = parts.records().into_iter().filter(|(_, record)| record.package.is_some());
+        let slots = records.map(|(slot, record)| (slot, Record::clone(&record))).collect();
+        let policy = parts.crew.as_ref().and_then(|crew| Some((crew.policy.package.clone()?, crew.policy.deployment)));
+        Active {
+            generations: self.generations.clone(),
+            deployments: self.deployments,
+            slots,
+            policy,
+            ..Active::default()
+        }
+    }
+
+    /// Lets go of what could be rolled back to only by deployments of which nothing serves any more.
+    fn forget_what_is_gone(&mut self) {
+        let parts = &self.parts;
+        self.replaced.retain(|deployment, _| parts.has(*deployment));
+    }
+}
+
+fn switch<T: Send + Sync + 'static>(
+    work: Option<Arc<T>>,
+    drain: Duration,
+) -> (Option<Arc<Switch<T>>>, Option<mpsc::UnboundedReceiver<Ending>>) {
+    match work.map(|work| Switch::new(work, drain)) {
+        Some((switch, ended)) => (Some(Arc::new(switch)), Some(ended)),
+        None => (None, None),
+    }
+}
+
+/// Carries out what trials have led to, until the node stops.
+async fn watch(rollout: Weak<Rollout>, mut ended: mpsc::UnboundedReceiver<Ending>) {
+    while let Some(ending) = ended.recv().await {
+        let Some(rollout) = rollout.upgrade() else { return };
+        rollout.trial_ended(ending).await;
+    }
+}

@@ -1,0 +1,108 @@
+//! What a deployer asks for, and what comes of it.
+//!
+//! Owns the words of a refusal. Must never know how an order came in or how it is carried out.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::gate::Checks;
+use super::parts::Record;
+use super::store::StoreError;
+use crate::runtime::{LoadError, Slot};
+
+/// A deployment that somebody asks for.
+pub(crate) struct Order {
+    /// What to deploy.
+    pub(crate) what: What,
+    /// A detached signature of these bytes, in minisign's format.
+    pub(crate) signature: Option<String>,
+    /// The share of the work that it gets until its record speaks for it, 1 to 100; `None` lets it serve at once.
+    pub(crate) canary: Option<u8>,
+    /// Recorded cases that may come out differently; `all` stands for every one.
+    pub(crate) expected_changes: Vec<String>,
+    /// Who asks, for the records.
+    pub(crate) by: String,
+}
+
+/// What is deployed.
+pub(crate) enum What {
+    /// The component for one slot.
+    Component(Slot, Vec<u8>),
+}
+
+/// A deployment that was carried out.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    /// `serving`, or `canary` while it is tried.
+    pub(crate) state: &'static str,
+    /// The new generation of each slot.
+    pub(crate) generations: BTreeMap<Slot, Record>,
+    /// What the gate saw.
+    pub(crate) gate: Checks,
+    /// From the order to serving.
+    pub(crate) milliseconds: f64,
+}
+
+/// Why a deployment was not carried out. What ran before runs on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// This node has no such slot.
+    #[error("this node runs no {slot}: its server.role has none; deploy to a node that does, or to all with --fleet")]
+    NotHere {
+        /// The slot.
+        slot: Slot,
+    },
+    /// A share that is none.
+    #[error("the canary's share is {0}; it is a percentage from 1 to 100")]
+    Share(u8),
+    /// Another generation is being tried.
+    #[error("another generation is being tried; wait until it is promoted or taken back, or roll it back")]
+    UnderTrial,
+    /// It cannot be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// It does not do what it should.
+    #[error("{}", gate_words(.0))]
+    Gate(Checks),
+    /// What is tried or served is the first that this node has had.
+    #[error(
+        "there is no earlier {slot} to go back to; `visavis components reset {slot}` returns to the configured file"
+    )]
+    NothingBefore {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The store cannot be written.
+    #[error("the deployment could not be kept: {0}")]
+    Store(#[from] StoreError),
+    /// A thread broke off.
+    #[error("the deployment broke off: {0}")]
+    Broken(String),
+}
+
+impl Refusal {
+    /// One word for programs.
+    pub(crate) fn code(&self) -> &'static str {
+        match self {
+            Self::NotHere { .. } => "no_such_slot",
+            Self::Share(_) => "invalid_canary",
+            Self::UnderTrial => "trial_running",
+            Self::Load(_) => "bad_component",
+            Self::Gate(_) => "gate_failed",
+            Self::NothingBefore { .. } => "nothing_before",
+            Self::Store(_) => "store_failed",
+            Self::Broken(_) => "deployment_failed",
+        }
+    }
+}
+
+fn gate_words(checks: &Checks) -> String {
+    let first = checks.differences.iter().find(|difference| !difference.expected_change);
+    let more = checks.unexpected().saturating_sub(1);
+    match first {
+        Some(first) if more > 0 => format!("the gate refused it: {first}; and {more} more"),
+        Some(first) => format!("the gate refused it: {first}"),
+        None => "the gate refused it".to_owned(),
+    }
+}

@@ -177,19 +177,30 @@ fn dot_env(folder: &Path) -> Result<Vec<(String, String)>, Problem> {
     if !path.exists() || path.is_dir() {
         return Ok(Vec::new());
     }
+    let text = fs::read_to_string(&path).map_err(|error| unreadable(error.to_string()))?;
     let lines = dotenvy::from_path_iter(path).map_err(|error| unreadable(error.to_string()))?;
-    lines
-        .map(|line| {
-            line.map_err(|error| match error {
-                // The whole line might hold a secret; what stands before the equals sign does not.
-                dotenvy::Error::LineParse(line, _) => {
-                    let name = line.split('=').next().unwrap_or_default().trim();
-                    unreadable(format!("the line that begins with \"{name}\" is not of the form NAME=VALUE"))
+    let mut variables = Vec::new();
+    for line in lines {
+        match line {
+            Ok(variable) => variables.push(variable),
+            // A line may hold a secret, and what the parser could not read may be one: only names are shown.
+            Err(dotenvy::Error::LineParse(unread, _)) => {
+                let Some((at, line)) = text.lines().enumerate().find(|(_, line)| line.contains(unread.trim())) else {
+                    continue;
+                };
+                let name = line.trim().trim_start_matches("export ").split(['=', ' ']).next().unwrap_or_default();
+                // Another program's variables may be written by another program's rules.
+                if name.starts_with(PREFIX) || SEED.iter().any(|(variable, _)| *variable == name) {
+                    let line = at + 1;
+                    return Err(unreadable(format!(
+                        "line {line}, {name}, is not of the form NAME=VALUE or NAME=\"VALUE\""
+                    )));
                 }
-                error => unreadable(error.to_string()),
-            })
-        })
-        .collect()
+            }
+            Err(error) => return Err(unreadable(error.to_string())),
+        }
+    }
+    Ok(variables)
 }
 
 /// What the flags say.

@@ -183,9 +183,17 @@ fn a_section_and_a_value_are_not_confused() {
 fn a_broken_file_is_named_with_its_line() {
     let house = House::new(&[("visavis.toml", "[server]\nlisten = \n")], &[]);
     assert!(house.complaint().contains("visavis.toml:2: "), "{}", house.complaint());
-    let house = House::new(&[(".env", "A=1\nSECRET s3cr3t\n")], &[]);
+    let house = House::new(&[(".env", "A=1\nREDIS_URL=redis://:s3cr3t@h and more\n")], &[]);
     let complaint = house.complaint();
-    assert!(complaint.contains(".env: the line that begins with \"SECRET"), "{complaint}");
+    assert!(complaint.contains(".env: line 2, REDIS_URL, is not"), "{complaint}");
+    assert!(!complaint.contains("s3cr3t") && !complaint.contains("more"), "{complaint}");
+}
+
+#[test]
+fn another_programs_lines_in_dot_env_stop_nobody() {
+    let text = "DB_PASSWORD=hunter2 and more\nSECRET s3cr3t\nVISAVIS_VERIFY__THRESHOLD=1.5\n";
+    let house = House::new(&[(".env", text)], &[]);
+    assert_eq!(house.load().unwrap().verify.threshold, Some(1.5));
 }
 
 #[test]

@@ -17,8 +17,9 @@ use crate::config::{Problem, Surroundings};
 /// What every variable of this program begins with.
 const PREFIX: &str = "VISAVIS_";
 
-/// Variables of set-up and tests: the folder of downloads, the program under test. A shell may export them for all.
-const TOOLS: [&str; 2] = ["VISAVIS_CACHE", "VISAVIS_BIN"];
+/// Variables that set no key. Of set-up and tests: the folder of downloads, the program under test; a shell may export them
+/// for all. Of `visavis components`: the password of a secret key, which no file of ours should hold.
+const TOOLS: [&str; 3] = ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_KEY_PASSWORD"];
 
 /// Variables of the program that visavis replaces, and the keys they stand for.
 const SEED: [(&str, &str); 2] = [("REDIS_URL", "queue.url"), ("CELERY_TASK_TIMEOUT", "worker.task_timeout")];
@@ -127,7 +128,10 @@ fn raw(value: &DeValue<'_>) -> Raw {
         DeValue::Boolean(true) => Raw::Other("true"),
         DeValue::Boolean(false) => Raw::Other("false"),
         DeValue::Datetime(_) => Raw::Other("a date"),
-        DeValue::Array(_) => Raw::Other("a list"),
+        DeValue::Array(values) => {
+            let texts = values.iter().map(|value| value.get_ref().as_str().map(str::to_owned));
+            texts.collect::<Option<_>>().map_or(Raw::Other("a list of other things than strings"), Raw::List)
+        }
         DeValue::Table(_) => Raw::Other("a table"),
     }
 }

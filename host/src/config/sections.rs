@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::config::value::{Count, Factor, Listener, Optional, Size, Span, Value, without_password};
+use crate::config::value::{Count, Factor, List, Listener, Optional, Size, Span, Value, without_password};
 use crate::task::NonFrontal;
 use crate::telemetry;
 
@@ -141,6 +141,9 @@ pub(crate) struct Components {
     pub(crate) canary_failures: u32,
     /// How many times as long as with the generation that serves they may take, by the medians.
     pub(crate) canary_slowdown: f64,
+    /// Whose signatures are accepted: minisign's public keys, or paths of files that hold one. When there are some, nothing
+    /// is deployed without a signature.
+    pub(crate) trusted_keys: Vec<String>,
     /// Reads requests and answers them.
     pub(crate) gateway: Component,
     /// Finds and describes the faces of one photograph.
@@ -259,6 +262,7 @@ impl Config {
                 canary_tasks: 50,
                 canary_failures: 0,
                 canary_slowdown: 2.0,
+                trusted_keys: Vec::new(),
                 gateway: Component::new(256, Duration::from_secs(5)),
                 analyzer: Component::new(512, Duration::from_secs(20)),
                 scorer: Component::new(64, Duration::from_secs(2)),
@@ -322,6 +326,10 @@ impl Config {
             field("components.canary_tasks", Count(&mut components.canary_tasks, 1..=1_000_000)),
             field("components.canary_failures", Count(&mut components.canary_failures, 0..=1_000_000)),
             field("components.canary_slowdown", Factor(&mut components.canary_slowdown, 1.0..=1000.0)),
+            field(
+                "components.trusted_keys",
+                List { value: &mut components.trusted_keys, of: "minisign's public keys, or of paths of .pub files" },
+            ),
         ];
         for (name, component) in [
             ("gateway", &mut components.gateway),

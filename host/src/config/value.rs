@@ -24,6 +24,8 @@ pub(crate) enum Raw {
     Integer(i64),
     /// A TOML float.
     Float(f64),
+    /// A TOML array of strings.
+    List(Vec<String>),
     /// A TOML value that no key accepts; holds how to call it.
     Other(&'static str),
 }
@@ -61,6 +63,7 @@ impl fmt::Display for Raw {
             Self::Word(text) | Self::Text(text) => write!(f, "\"{}\"", without_password(text)),
             Self::Integer(number) => write!(f, "{number}"),
             Self::Float(number) => write!(f, "{number}"),
+            Self::List(texts) => f.debug_list().entries(texts.iter().map(|text| without_password(text))).finish(),
             Self::Other(what) => f.write_str(what),
         }
     }
@@ -182,6 +185,30 @@ impl Value for Listener<'_> {
 
     fn show(&self) -> String {
         self.0.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
+/// Any number of texts: a TOML array or, in the environment, a text with commas between them. `of` says what they are.
+pub(crate) struct List<'a> {
+    pub(crate) value: &'a mut Vec<String>,
+    pub(crate) of: &'static str,
+}
+
+impl Value for List<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let texts: Option<Vec<_>> = match raw {
+            Raw::List(texts) => Some(texts.clone()),
+            Raw::Word(text) => Some(text.split(',').map(|text| text.trim().to_owned()).collect()),
+            _ => None,
+        };
+        let texts = texts.filter(|texts| texts.iter().all(|text| !text.is_empty()));
+        let refusal = || format!("a list of {}: [\"A\", \"B\"], or A,B in the environment", self.of);
+        *self.value = texts.ok_or_else(refusal)?;
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        format!("[{}]", self.value.join(", "))
     }
 }
 
@@ -370,6 +397,19 @@ mod tests {
             [Raw::Integer((1 << 20) + 1), Raw::Float(1.0), Raw::Text("4096".to_owned()), Raw::Word("-1".to_owned())]
         {
             assert!(Size(&mut bytes, 0..=1 << 20).read(&raw).is_err(), "{raw:?}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_an_array_or_has_commas() {
+        let mut texts = Vec::new();
+        let mut read = |raw: &Raw| List { value: &mut texts, of: "keys" }.read(raw).map(|()| texts.clone());
+        assert_eq!(read(&Raw::Word("a, b/c".to_owned())), Ok(vec!["a".to_owned(), "b/c".to_owned()]));
+        assert_eq!(read(&Raw::List(vec!["a,b".to_owned()])), Ok(vec!["a,b".to_owned()]));
+        assert_eq!(read(&Raw::List(Vec::new())), Ok(Vec::new()));
+        let refused = [Raw::Text("a".to_owned()), Raw::List(vec![String::new()]), Raw::Word("a,".to_owned())];
+        for raw in refused.into_iter().chain([Raw::Integer(1), Raw::Other("true")]) {
+            assert!(read(&raw).is_err_and(|accepted| accepted.starts_with("a list of keys")), "{raw:?}");
         }
     }
 

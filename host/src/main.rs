@@ -5,7 +5,7 @@
 //! # Layout
 //!
 //! - `app`: wires the rooms; `serve` from start to drain.
-//! - `cli`: the commands that need no server: verify, analyze, doctor.
+//! - `cli`: the commands that need no server: verify, analyze, doctor, components.
 //! - `arguments`, `config`: what was asked for.
 //! - `edge`: the public door. `admin`: the operators' door. `wire`: HTTP/1.1 as both speak it. `worker`: tasks, photographs, results. They meet in `queue`.
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
@@ -59,5 +59,6 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
         Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
+        Command::Components(components) => cli::components::run(&config, &components.command),
     }
 }

@@ -5,6 +5,9 @@
 //!
 //! # Layout
 //!
+//! - `trust`: signatures, whose are accepted, and how they are made.
+//! - `kind`: what a file is, before anything of it is compiled.
+//! - `bundle`: components, models and policy as one versioned file.
 //! - `order`: what a deployer asks for, and the refusals.
 //! - `parts`: what a node runs, and the record of each part.
 //! - `loader`: from a package's bytes to parts.
@@ -12,12 +15,15 @@
 //! - `store`: what was deployed, on disk.
 //! - `history`: what was changed, when and by whom.
 
+pub(crate) mod bundle;
 mod gate;
 mod history;
+pub(crate) mod kind;
 mod loader;
 mod order;
 mod parts;
 mod store;
+pub(crate) mod trust;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

@@ -132,7 +132,7 @@ fn arrows_point_down_only() {
         rooms.insert(room);
     }
     assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
-    for room in ["main", "app", "config", "edge", "worker", "runtime", "nn", "queue", "task", "telemetry"] {
+    for room in ["main", "app", "config", "edge", "worker", "rollout", "runtime", "nn", "queue", "task", "telemetry"] {
         assert!(rooms.contains(room), "the room '{room}' was not read");
     }
 }

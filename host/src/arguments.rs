@@ -2,6 +2,12 @@
 //!
 //! Owns how a person asks for something. Must never know how it is done; flags that stand for a configuration key are
 //! handed to the configuration as they were typed.
+//!
+//! # Layout
+//!
+//! - `components`: the subcommands of `visavis components`.
+
+pub(crate) mod components;
 
 use std::path::PathBuf;
 
@@ -47,6 +53,8 @@ pub(crate) enum Command {
     /// Also shows every configuration key with its value and where that came from. The exit status is 0 when all is
     /// well, else 1.
     Doctor(Doctor),
+    /// Sign components, check signatures, and put components, models and policy into one bundle.
+    Components(components::Components),
 }
 
 /// Flags of `visavis serve`.

@@ -4,9 +4,10 @@
 //!
 //! # Layout
 //!
-//! - `verify`, `analyze`, `doctor`: one command each.
+//! - `verify`, `analyze`, `doctor`, `components`: one command each.
 
 pub(crate) mod analyze;
+pub(crate) mod components;
 pub(crate) mod doctor;
 pub(crate) mod verify;
 

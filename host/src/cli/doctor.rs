@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::nn::{Network, Nn, Port};
 use crate::queue::Stats;
 use crate::queue::embedded::OpenError;
+use crate::rollout::trust::Trust;
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::annotator::Annotator;
 use crate::runtime::gateway::Gateway;
@@ -80,6 +81,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
         Err(error) => findings.push(finding("models", Err(error))),
     }
     findings.extend(components(config));
+    findings.push(signatures(config));
     findings.push(queue(config).await);
     findings.push(listener(config).await);
     findings
@@ -144,6 +146,17 @@ fn components(config: &Config) -> Vec<Finding> {
         finding(slot, digest.map(|digest| format!("fits its world; SHA-256 {digest}")).map_err(Into::into))
     });
     findings.into()
+}
+
+fn signatures(config: &Config) -> Finding {
+    match Trust::load(&config.components.trusted_keys) {
+        Ok(trust) if trust.is_empty() => {
+            let text = "components.trusted_keys names no key: what is deployed needs no signature".to_owned();
+            Finding { what: "signatures", level: Level::Note, text }
+        }
+        Ok(trust) => finding("signatures", Ok(format!("what is deployed must be signed by {}", trust.ids()))),
+        Err(error) => finding("signatures", Err(error.into())),
+    }
 }
 
 async fn queue(config: &Config) -> Finding {

@@ -25,6 +25,7 @@ use crate::pipeline::Pipeline;
 use crate::queue::embedded::{self, Embedded};
 use crate::queue::redis::{self, Redis};
 use crate::queue::{self, Queue};
+use crate::rollout::trust::Trust;
 use crate::rollout::{self, Rollout};
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::canary::Bounds;
@@ -52,7 +53,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
 
     let clockwork = Clockwork::start(sizes(config))?;
     let cache = Cache::open(&config.components.cache)?;
-    let rollout = Rollout::open(rollout(config), clockwork, cache, || models::policy(config))?;
+    let rollout = Rollout::open(rollout(config)?, clockwork, cache, || models::policy(config))?;
     tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
     match &listener {
         Some(listener) => println!("visavis: listening on http://{}", listener.local_addr()?),
@@ -222,13 +223,14 @@ fn limits(component: &config::Component) -> Limits {
 }
 
 /// How components follow each other on a node of this role.
-fn rollout(config: &Config) -> rollout::Config {
+fn rollout(config: &Config) -> anyhow::Result<rollout::Config> {
     let config::Components { gateway, analyzer, scorer, .. } = &config.components;
     let (accepts, works) = config.server.role.parts();
     let slots = [(Slot::Gateway, gateway, accepts), (Slot::Analyzer, analyzer, works), (Slot::Scorer, scorer, works)];
     let slots = slots.into_iter().filter(|(.., here)| *here);
     let components = &config.components;
-    rollout::Config {
+    let revising = config.clone();
+    Ok(rollout::Config {
         slots: slots.map(|(slot, it, _)| (slot, (it.path.clone(), limits(it)))).collect(),
         store: components.store.clone(),
         probes: components.probes.clone(),
@@ -240,5 +242,7 @@ fn rollout(config: &Config) -> rollout::Config {
         // Nothing takes longer than this by itself.
         drain: config.server.request_timeout.max(config.worker.task_timeout) + SLACK,
         cores: config.nn.sessions,
-    }
+        trust: Trust::load(&components.trusted_keys)?,
+        revise: Box::new(move |bundle, current| models::revised(&revising, bundle, current)),
+    })
 }

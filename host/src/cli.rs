@@ -9,6 +9,7 @@
 pub(crate) mod analyze;
 pub(crate) mod components;
 pub(crate) mod doctor;
+mod operator;
 pub(crate) mod verify;
 
 use std::path::Path;

@@ -59,6 +59,6 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
         Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
-        Command::Components(components) => cli::components::run(&config, &components.command),
+        Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
     }
 }

@@ -130,18 +130,24 @@ impl Nn {
             }
         }
         let runtime = Runtime::load(&config.library)?;
-        let mut networks: Vec<Arc<Network>> = Vec::new();
-        for GraphSource { name, model } in graphs {
-            if networks.iter().any(|network| network.name() == name) {
-                return Err(NnError::Graph { name, reason: "there are two of that name".to_owned() });
-            }
-            let network = Network::load(&runtime, name, &model, config)?;
-            tracing::debug!(graph = network.name(), sessions = config.sessions, "graph loaded");
-            networks.push(Arc::new(network));
-        }
-        give_back_freed_memory();
+        let mut networks = Vec::new();
+        load(&runtime, config, graphs, &mut networks)?;
         let watchdog = Arc::new(Watchdog::start()?);
         Ok(Self { version: runtime.version().into(), networks: networks.into(), watchdog })
+    }
+
+    /// The graphs of these that have one of the names in `kept`, and others beside them. What is in both is shared; what is in
+    /// neither is freed once nobody uses it.
+    ///
+    /// # Errors
+    ///
+    /// [`NnError`], when a graph is at fault.
+    pub(crate) fn with(&self, config: &Config, kept: &[String], more: Vec<GraphSource>) -> Result<Self, NnError> {
+        let runtime = Runtime::load(&config.library)?;
+        let mut networks: Vec<_> =
+            self.networks.iter().filter(|network| kept.iter().any(|name| name == network.name())).cloned().collect();
+        load(&runtime, config, more, &mut networks)?;
+        Ok(Self { networks: networks.into(), ..self.clone() })
     }
 
     /// What one store sees. Waiting for a session and running it end at `deadline`, when they answer an error. Guests
@@ -160,6 +166,24 @@ impl Nn {
     pub(crate) fn version(&self) -> &str {
         &self.version
     }
+}
+
+fn load(
+    runtime: &Runtime,
+    config: &Config,
+    graphs: impl IntoIterator<Item = GraphSource>,
+    networks: &mut Vec<Arc<Network>>,
+) -> Result<(), NnError> {
+    for GraphSource { name, model } in graphs {
+        if networks.iter().any(|network| network.name() == name) {
+            return Err(NnError::Graph { name, reason: "there are two of that name".to_owned() });
+        }
+        let network = Network::load(runtime, name, &model, config)?;
+        tracing::debug!(graph = network.name(), sessions = config.sessions, "graph loaded");
+        networks.push(Arc::new(network));
+    }
+    give_back_freed_memory();
+    Ok(())
 }
 
 /// Loading leaves as much freed memory behind as the models are large, which the C library would keep for later.

@@ -13,6 +13,7 @@
 //! - `loader`: from a package's bytes to parts.
 //! - `gate`: the proof before a generation takes work.
 //! - `store`: what was deployed, on disk.
+//! - `overview`: how a node stands, for who asks.
 //! - `history`: what was changed, when and by whom.
 
 pub(crate) mod bundle;
@@ -21,6 +22,7 @@ mod history;
 pub(crate) mod kind;
 mod loader;
 mod order;
+mod overview;
 mod parts;
 mod store;
 pub(crate) mod trust;
@@ -30,20 +32,21 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 
+use self::bundle::Bundle;
 use self::gate::{New, Photographs};
-use self::history::{Entry, Event, History};
-use self::loader::Loader;
+use self::history::{Event, History};
+use self::loader::{Loaded, Loader};
 pub(crate) use self::order::{Order, Refusal, Report, What};
 pub(crate) use self::parts::Record;
-use self::parts::{Changes, Kind, Package, Parts, PolicyPart};
+use self::parts::{Changes, Parts, PolicyPart};
 use self::store::{Active, Store};
+use self::trust::Trust;
 use crate::pipeline::{Pipeline, Policy};
 use crate::runtime::canary::Bounds;
 use crate::runtime::gateway::Gateway;
-use crate::runtime::switch::{Ending, Progress, Switch};
+use crate::runtime::switch::{Ending, Switch};
 use crate::runtime::{Cache, Clockwork, Limits, Slot, Source};
 
 /// Who is named for what nobody asked for.
@@ -63,7 +66,14 @@ pub(crate) struct Config {
     pub(crate) drain: Duration,
     /// Photographs analysed at once.
     pub(crate) cores: usize,
+    /// Whose packages are accepted.
+    pub(crate) trust: Trust,
+    /// Makes the policy that a bundle asks for; what it leaves out stays as it is.
+    pub(crate) revise: Revise,
 }
+
+/// From a bundle's manifest and the policy that holds to the one that is to hold.
+pub(crate) type Revise = Box<dyn Fn(&bundle::Manifest, &Policy) -> anyhow::Result<Policy> + Send + Sync>;
 
 /// What a node runs, and the only one who changes it.
 pub(crate) struct Rollout {
@@ -98,42 +108,6 @@ struct Trial {
     by: String,
 }
 
-/// How one slot stands.
-#[derive(Debug, Serialize)]
-pub(crate) struct Standing {
-    /// What serves.
-    pub(crate) serving: Record,
-    /// What is tried beside it.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) canary: Option<Canary>,
-    /// What `rollback` would return to.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) previous: Option<Record>,
-}
-
-/// What is tried, and how it does.
-#[derive(Debug, Serialize)]
-pub(crate) struct Canary {
-    #[serde(flatten)]
-    pub(crate) record: Record,
-    /// Its share of the work.
-    pub(crate) percent: u8,
-    /// Work that it has done.
-    pub(crate) done: u32,
-    /// After so much it takes over.
-    pub(crate) of: u32,
-    /// Work that it failed and the generation that serves did not.
-    pub(crate) failed: u32,
-}
-
-/// How a node stands: its slots, and what was changed.
-#[derive(Debug, Serialize)]
-pub(crate) struct Overview {
-    pub(crate) slots: BTreeMap<Slot, Standing>,
-    /// The newest last.
-    pub(crate) history: Vec<Entry>,
-}
-
 impl Rollout {
     /// Loads what this node ran when it stopped, or what is configured, and watches trials from then on. `policy` is asked for
     /// when the node has a crew; it runs beside the compilation.
@@ -155,13 +129,19 @@ impl Rollout {
             let policy = works.then(|| scope.spawn(policy));
             let mut first = Changes::default();
             for (slot, (path, _)) in &config.slots {
-                let (source, record) = store.source(&active, *slot, path)?;
+                let (source, record) = store.source(&active, &config.trust, *slot, path)?;
                 loader.change(&mut first, *slot, source, record)?;
             }
             let policy = policy.map(|policy| {
                 policy.join().unwrap_or_else(|_| anyhow::bail!("the thread that loads the models broke off"))
             });
-            let policy = policy.transpose()?.map(PolicyPart::configured);
+            let mut policy = policy.transpose()?.map(PolicyPart::configured);
+            if let (Some(part), Some((package, deployment))) = (&mut policy, &active.policy) {
+                let bundle = Bundle::read(&store.read(package, &config.trust)?)?;
+                let revised = (config.revise)(&bundle.manifest, &part.policy)?;
+                *part =
+                    PolicyPart { policy: Arc::new(revised), deployment: *deployment, package: Some(package.clone()) };
+            }
             anyhow::Ok(Parts::of(Changes { policy, ..first }))
         })?;
         let mut generations = active.generations;
@@ -198,35 +178,6 @@ impl Rollout {
         self.pipeline.clone()
     }
 
-    /// What serves, in one line for the log: `scorer 3 1a2b…`.
-    pub(crate) fn summary(&self) -> String {
-        let serving = self.serving();
-        let words = serving.iter().map(|(slot, Record { generation, .. })| {
-            format!("{slot} {} {}", generation.generation, &generation.digest[..12])
-        });
-        words.collect::<Vec<_>>().join(", ")
-    }
-
-    /// How the node stands.
-    pub(crate) fn overview(&self) -> Overview {
-        let state = self.state();
-        let tried = state.trial.as_ref().map(|trial| (trial.changes.records(), trial.percent));
-        let progress = self.pipeline.as_ref().and_then(|switch| switch.trial());
-        let progress = progress.or_else(|| self.gateway.as_ref()?.trial());
-        let slots = state.parts.records().into_iter().map(|(slot, record)| {
-            let canary = tried.as_ref().and_then(|(records, percent)| {
-                let Progress { done, of, failed } = progress?;
-                let record = Record::clone(records.get(&slot)?);
-                Some(Canary { record, percent: *percent, done, of, failed })
-            });
-            let replaced = state.replaced.get(&record.deployment).map(Changes::records).unwrap_or_default();
-            let previous = replaced.get(&slot).map(|record| Record::clone(record));
-            (slot, Standing { serving: Record::clone(&record), canary, previous })
-        });
-        let slots = slots.collect();
-        Overview { slots, history: state.history.entries() }
-    }
-
     /// Carries out an order: checks, compiles, proves, and lets it serve or tries it.
     ///
     /// # Errors
@@ -243,7 +194,8 @@ impl Rollout {
         if self.state().trial.is_some() {
             return Err(Refusal::UnderTrial);
         }
-        let (changes, package, bytes) = self.load(what, &by).await?;
+        let signer = self.config.trust.check(what.bytes(), signature.as_deref())?.map(|signer| signer.to_string());
+        let Loaded { changes, package, bytes, space_changes } = self.load(what, &by, signer).await?;
         let records = changes.records();
         let parts = self.state().parts.clone();
         let (next, replaced) = parts.with(&changes);
@@ -251,8 +203,9 @@ impl Rollout {
         let new = New {
             gateway: changes.gateway.as_ref().map(|part| part.work.as_ref()),
             pipeline: pipeline.as_ref(),
-            analyzer: changes.analyzer.is_some(),
+            analyzer: changes.analyzer.is_some() || changes.policy.is_some(),
             scorer: changes.scorer.is_some(),
+            space_changes,
         };
         let serving = self.pipeline.as_ref().map(|switch| switch.serving());
         let gate = gate::examine(&new, serving.as_ref(), &self.photographs, &expected_changes).await;
@@ -262,7 +215,7 @@ impl Rollout {
             return Err(refusal);
         }
         // Written first: what serves must be there after a crash. Until `save` names it, it is but a file.
-        self.store.add(&package.digest, &bytes, signature.as_deref())?;
+        self.store.add(&package, &bytes, signature.as_deref())?;
         let deployment = self.state().deployments;
         let report = |state| {
             let generations = records.iter().map(|(slot, record)| (*slot, Record::clone(record))).collect();
@@ -339,26 +292,6 @@ impl Rollout {
         self.deploy(order).await
     }
 
-    /// Compiles and links what an order brings.
-    async fn load(self: &Arc<Self>, what: What, by: &str) -> Result<(Changes, Package, Arc<[u8]>), Refusal> {
-        let (rollout, by) = (Arc::clone(self), by.to_owned());
-        let loaded = tokio::task::spawn_blocking(move || {
-            let What::Component(slot, bytes) = what;
-            if !rollout.config.slots.contains_key(&slot) {
-                return Err(Refusal::NotHere { slot });
-            }
-            let source = Source::new(bytes, "the uploaded file");
-            let bytes = Arc::clone(&source.bytes);
-            let package = Package { digest: source.digest.clone(), kind: Kind::Component };
-            let (deployment, generation) = rollout.state().next(slot);
-            let record = Record::new(&source, generation, deployment, by).of(&package);
-            let mut changes = Changes::default();
-            rollout.loader.change(&mut changes, slot, source, record)?;
-            Ok((changes, package, bytes))
-        });
-        loaded.await.map_err(|error| Refusal::Broken(error.to_string()))?
-    }
-
     /// Notes `parts` on disk and lets them serve.
     fn serve(&self, parts: Parts, pipeline: Option<Arc<Pipeline>>, changes: &Changes) -> Result<(), Refusal> {
         let mut state = self.state();
@@ -422,12 +355,17 @@ impl Rollout {
 }
 
 impl State {
-    /// The numbers of the next deployment and of the generation that it brings to a slot.
-    fn next(&mut self, slot: Slot) -> (u64, u32) {
+    /// The number of a deployment that begins.
+    fn next_deployment(&mut self) -> u64 {
         self.deployments += 1;
+        self.deployments
+    }
+
+    /// The number of a generation that comes to a slot.
+    fn next_generation(&mut self, slot: Slot) -> u32 {
         let generation = self.generations.entry(slot).or_default();
         *generation += 1;
-        (self.deployments, *generation)
+        *generation
     }
 
     /// What the store is to hold while `parts` serve.

@@ -166,6 +166,11 @@ impl Host {
         Client::new(self.address)
     }
 
+    /// Where it listens to operators.
+    pub fn operators(&self) -> SocketAddr {
+        self.operators
+    }
+
     /// A client that shows the operators' token.
     pub fn operator(&self) -> Operator {
         Operator::new(self.operators, &self.setup.token())

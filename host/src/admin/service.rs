@@ -51,8 +51,9 @@ impl wire::Service for Service {
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (request.method().clone(), parts.as_slice()) {
             (Method::GET, ["components"]) => json(StatusCode::OK, &self.rollout.overview()),
+            (Method::PUT, ["components", "bundle"]) => self.deploy(What::Bundle, request, by).await,
             (Method::PUT, ["components", slot]) => match slot_of(slot) {
-                Some(slot) => self.deploy(slot, request, by).await,
+                Some(slot) => self.deploy(|bytes| What::Component(slot, bytes), request, by).await,
                 None => no_slot(slot),
             },
             (Method::DELETE, ["components", slot]) => match slot_of(slot) {
@@ -96,7 +97,7 @@ impl Service {
         (request.body().size_hint().lower() > self.config.body_limit).then(|| self.too_large())
     }
 
-    async fn deploy(&self, slot: Slot, request: Request<Incoming>, by: String) -> Answer {
+    async fn deploy(&self, what: impl FnOnce(Vec<u8>) -> What, request: Request<Incoming>, by: String) -> Answer {
         let wishes = match Wishes::of(&request) {
             Ok(wishes) => wishes,
             Err(why) => return closing(problem(StatusCode::BAD_REQUEST, "malformed_request", &why)),
@@ -116,7 +117,7 @@ impl Service {
             }
         };
         let Wishes { signature, canary, expected_changes } = wishes;
-        let what = What::Component(slot, bytes.into());
+        let what = what(bytes.into());
         told(self.rollout.deploy(Order { what, signature, canary, expected_changes, by }).await)
     }
 
@@ -166,9 +167,14 @@ fn told(outcome: Result<impl Serialize, Refusal>) -> Answer {
         Err(refusal) => refusal,
     };
     let status = match &refusal {
-        Refusal::NotHere { .. } | Refusal::UnderTrial | Refusal::NothingBefore { .. } => StatusCode::CONFLICT,
+        Refusal::Trust(_) => StatusCode::FORBIDDEN,
+        Refusal::NotHere { .. } | Refusal::NothingHere | Refusal::UnderTrial | Refusal::NothingBefore { .. } => {
+            StatusCode::CONFLICT
+        }
         Refusal::Share(_) => StatusCode::BAD_REQUEST,
-        Refusal::Load(_) | Refusal::Gate(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refusal::Load(_) | Refusal::Bundle(_) | Refusal::Policy(_) | Refusal::Gate(_) => {
+            StatusCode::UNPROCESSABLE_ENTITY
+        }
         Refusal::Store(_) | Refusal::Broken(_) => StatusCode::INTERNAL_SERVER_ERROR,
     };
     let mut answer = problem(status, refusal.code(), &refusal.to_string());
@@ -200,7 +206,9 @@ fn slot_of(name: &str) -> Option<Slot> {
 }
 
 fn no_slot(name: &str) -> Answer {
-    let why = format!("there is no slot {name:?}; there are gateway, analyzer and scorer");
+    let why = format!(
+        "there is no slot {name:?}; there are gateway, analyzer and scorer, and bundle for a file that fills several"
+    );
     closing(problem(StatusCode::NOT_FOUND, "not_found", &why))
 }
 

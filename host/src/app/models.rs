@@ -2,13 +2,16 @@
 //!
 //! Owns the translation of the manifest and the configuration into the pipeline's policy. Must never run a model.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use visavis_models::{Detector, Embedder, Manifest};
+use anyhow::bail;
+use visavis_models::{Detector, Embedder, Graph, Manifest};
 
 use crate::config::{self, Backend, Config};
 use crate::nn::{self, GraphSource, Nn};
 use crate::pipeline::{Defaults, Model, Policy};
+use crate::rollout::bundle;
 use crate::runtime::bindings::analyze;
 
 /// The chosen entries of the manifest.
@@ -39,36 +42,32 @@ impl<'a> Models<'a> {
         }
         Ok(format!("{} and {}, as their digests say", self.detector.name, self.embedder.name))
     }
+}
 
-    fn settings(&self, verify: &config::Verify) -> analyze::Settings {
-        let [proposal, refinement, output] = self.detector.graphs().map(|(name, _)| name);
-        let (detector, embedder) = (&self.detector, &self.embedder);
-        let [first, second, third] = detector.thresholds;
-        analyze::Settings {
-            detector: analyze::Detector {
-                proposal,
-                refinement,
-                output,
-                mean: detector.mean,
-                scale: detector.scale,
-                thresholds: (first, second, third),
-                pyramid_factor: detector.pyramid_factor,
-            },
-            embedder: analyze::Embedder {
-                graph: embedder.graph_name(),
-                input: embedder.input.clone(),
-                output: embedder.output.clone(),
-                size: embedder.size,
-                mean: embedder.mean,
-                scale: embedder.scale,
-                crop_margin: embedder.crop_margin,
-                dimension: embedder.dimension,
-            },
-            embed: analyze::Embed::MostProminent,
-            min_face: verify.min_face,
-            detect_max_side: verify.detect_max_side,
-            max_pixels: verify.max_pixels,
-        }
+fn detector_settings(detector: &Detector) -> analyze::Detector {
+    let [proposal, refinement, output] = detector.graphs().map(|(name, _)| name);
+    let [first, second, third] = detector.thresholds;
+    analyze::Detector {
+        proposal,
+        refinement,
+        output,
+        mean: detector.mean,
+        scale: detector.scale,
+        thresholds: (first, second, third),
+        pyramid_factor: detector.pyramid_factor,
+    }
+}
+
+fn embedder_settings(embedder: &Embedder) -> analyze::Embedder {
+    analyze::Embedder {
+        graph: embedder.graph_name(),
+        input: embedder.input.clone(),
+        output: embedder.output.clone(),
+        size: embedder.size,
+        mean: embedder.mean,
+        scale: embedder.scale,
+        crop_margin: embedder.crop_margin,
+        dimension: embedder.dimension,
     }
 }
 
@@ -80,7 +79,14 @@ pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     let embedder = &models.embedder;
     Ok(Policy {
         nn,
-        settings: models.settings(&config.verify),
+        settings: analyze::Settings {
+            detector: detector_settings(&models.detector),
+            embedder: embedder_settings(embedder),
+            embed: analyze::Embed::MostProminent,
+            min_face: config.verify.min_face,
+            detect_max_side: config.verify.detect_max_side,
+            max_pixels: config.verify.max_pixels,
+        },
         defaults: Defaults {
             threshold: config.verify.threshold.unwrap_or(embedder.threshold),
             slope: embedder.slope,
@@ -90,15 +96,77 @@ pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     })
 }
 
+/// The policy that a bundle asks for: what it leaves out stays as it is in `current`. Its models must lie on this node.
+pub(crate) fn revised(config: &Config, bundle: &bundle::Manifest, current: &Policy) -> anyhow::Result<Policy> {
+    let folder = &config.models.dir;
+    let manifest = Manifest::load(&folder.join("manifest.toml"))?;
+    let mut settings = current.settings.clone();
+    let mut models = current.models.clone();
+    let mut wanted = Vec::new();
+    if let Some(asked) = &bundle.models.detector {
+        let detector = manifest.detector(&asked.name)?;
+        let old = [&settings.detector.proposal, &settings.detector.refinement, &settings.detector.output];
+        models.retain(|model| !old.contains(&&model.name));
+        settings.detector = detector_settings(detector);
+        check(asked, detector.graphs().map(|(name, graph)| (name, graph.clone())), &mut wanted)?;
+    }
+    if let Some(asked) = &bundle.models.embedder {
+        let embedder = manifest.embedder(&asked.name)?;
+        models.retain(|model| model.name != settings.embedder.graph);
+        settings.embedder = embedder_settings(embedder);
+        check(asked, [(embedder.graph_name(), embedder.graph.clone())], &mut wanted)?;
+    }
+    models.extend(wanted.iter().map(|(name, graph)| Model { name: name.clone(), digest: graph.sha256.clone() }));
+    // A model may have been exchanged on this node since it was loaded: only the digest says that it is the same.
+    let runs = |model: &&Model| current.models.iter().any(|it| it.name == model.name && it.digest == model.digest);
+    let kept: Vec<_> = models.iter().filter(runs).map(|model| model.name.clone()).collect();
+    let missing = wanted.iter().filter(|(name, _)| !kept.contains(name));
+    let more = missing.map(|(name, graph)| Ok(GraphSource { name: name.clone(), model: graph.read(folder)? }));
+    let more = more.collect::<Result<_, visavis_models::GraphError>>()?;
+    let verify = &bundle.verify;
+    Ok(Policy {
+        nn: current.nn.with(&nn_config(config), &kept, more)?,
+        settings,
+        defaults: Defaults {
+            threshold: verify.threshold.unwrap_or(current.defaults.threshold),
+            slope: verify.slope.unwrap_or(current.defaults.slope),
+            non_frontal: verify.non_frontal.unwrap_or(current.defaults.non_frontal),
+        },
+        models,
+    })
+}
+
+/// Makes sure that a model of this node is the one that a bundle means.
+fn check(
+    asked: &bundle::Model,
+    graphs: impl IntoIterator<Item = (String, Graph)>,
+    wanted: &mut Vec<(String, Graph)>,
+) -> anyhow::Result<()> {
+    let graphs: Vec<_> = graphs.into_iter().collect();
+    let digests: BTreeMap<_, _> = graphs.iter().map(|(name, graph)| (name.clone(), graph.sha256.clone())).collect();
+    if digests != asked.graphs {
+        bail!(
+            "the bundle means another {} than this node has: it names {:?}, and here are {digests:?}; install those models, or \
+             make the bundle anew with this node's",
+            asked.name,
+            asked.graphs
+        );
+    }
+    wanted.extend(graphs);
+    Ok(())
+}
+
+fn nn_config(config: &Config) -> nn::Config {
+    nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) }
+}
+
 /// Loads the inference library and the chosen models; a wrong digest is an error.
 pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<Nn> {
     let graphs: Result<Vec<_>, _> = models
         .graphs()
         .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
         .collect::<Result<_, visavis_models::GraphError>>();
-    let settings =
-        nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) };
     match config.nn.backend {
-        Backend::Onnx => Ok(Nn::start(&settings, graphs?)?),
+        Backend::Onnx => Ok(Nn::start(&nn_config(config), graphs?)?),
     }
 }

@@ -17,6 +17,17 @@ pub(crate) struct Components {
 /// What to do with components and bundles.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ComponentsCommand {
+    /// Show which generation each slot of a running host serves, what is tried, and what was changed.
+    List(List),
+    /// Let a running host serve another component or bundle, once that has passed the gate.
+    ///
+    /// What does not pass is refused, and what serves goes on. FILE.minisig is sent along when it is there.
+    #[command(after_help = DEPLOY_EXAMPLES)]
+    Deploy(Deploy),
+    /// Return to what a slot served before; a canary is taken back.
+    Rollback(Operated),
+    /// Return to the component that the host's configuration names.
+    Reset(Operated),
     /// Make a pair of keys for signatures: a secret one and a public one.
     ///
     /// The secret key is encrypted with a password, which is asked for on the terminal or taken from
@@ -37,6 +48,49 @@ pub(crate) enum ComponentsCommand {
     /// Put components, the models that they need and the policy that goes with them into one file under one version.
     #[command(after_help = BUNDLE_EXAMPLES)]
     Bundle(Bundle),
+}
+
+/// Flags of `visavis components list`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct List {
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `visavis components deploy`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Deploy {
+    /// The slot, or bundle for a file that fills several.
+    #[arg(value_name = "SLOT", value_parser = ["gateway", "analyzer", "scorer", "bundle"])]
+    pub(crate) slot: String,
+    /// The component or bundle.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// At first give it this share of the work, 1 to 100. It takes over after components.canary_tasks within the bounds, and
+    /// is taken back at the first breach.
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
+    pub(crate) canary: Option<u8>,
+    /// A recorded case of the gate that may come out differently, or all. May be repeated.
+    #[arg(long = "expect-change", value_name = "CASE")]
+    pub(crate) expected_changes: Vec<String>,
+    /// The signature; by default FILE.minisig if there is one.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) signature: Option<PathBuf>,
+    /// Print the host's report as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Arguments of `visavis components rollback` and `reset`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Operated {
+    /// The slot.
+    #[arg(value_name = "SLOT", value_parser = ["gateway", "analyzer", "scorer"])]
+    pub(crate) slot: String,
+    /// Print what serves as one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// Flags of `visavis components keygen`.
@@ -115,6 +169,15 @@ pub(crate) struct Bundle {
     #[arg(long, value_name = "SPACE", value_parser = ["same", "changes"], default_value = "same")]
     pub(crate) embedding_space: String,
 }
+
+const DEPLOY_EXAMPLES: &str = "\
+Examples:
+  visavis components deploy scorer my-scorer.wasm
+  visavis components deploy scorer my-scorer.wasm --canary 10
+  visavis components deploy bundle release-7.bundle
+
+The host is found by server.admin and server.admin_token_file of the configuration; run it where the
+host runs, as its user, or set both.";
 
 const KEYGEN_EXAMPLES: &str = "\
 Examples:

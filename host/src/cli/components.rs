@@ -1,14 +1,16 @@
-//! `visavis components`: keys, signatures and bundles.
+//! `visavis components`: what a host runs, keys, signatures and bundles.
 //!
 //! Owns what is common to its commands: how files are read, and the lines that say what one is. Must never decide what is
 //! trusted or what a bundle may hold.
 //!
 //! # Layout
 //!
+//! - `rollout`: list, deploy, rollback and reset, on a host that runs.
 //! - `keys`: keygen and sign. `verify`, `bundle`: one command each.
 
 mod bundle;
 mod keys;
+mod rollout;
 mod verify;
 
 use std::fmt::Write as _;
@@ -28,8 +30,12 @@ use crate::rollout::trust;
 use crate::task::NonFrontal;
 
 /// Runs one of the commands.
-pub(crate) fn run(config: &Config, command: &ComponentsCommand) -> anyhow::Result<ExitCode> {
+pub(crate) async fn run(config: &Config, command: &ComponentsCommand) -> anyhow::Result<ExitCode> {
     match command {
+        ComponentsCommand::List(list) => rollout::list(config, list.json).await,
+        ComponentsCommand::Deploy(deploy) => rollout::deploy(config, deploy).await,
+        ComponentsCommand::Rollback(operated) => rollout::roll_back(config, operated).await,
+        ComponentsCommand::Reset(operated) => rollout::reset(config, operated).await,
         ComponentsCommand::Keygen(keygen) => keys::generate(keygen),
         ComponentsCommand::Sign(sign) => keys::sign(sign),
         ComponentsCommand::Verify(verify) => verify::run(config, verify),

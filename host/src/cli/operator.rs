@@ -39,12 +39,16 @@ impl Question {
 /// Asks the host at `server.admin`, and yields its JSON. A refusal is an error in the host's own words.
 pub(super) async fn ask(config: &Config, question: Question) -> anyhow::Result<Value> {
     let Some(address) = config.server.admin else {
-        bail!("server.admin is off, so no host can be asked; set it to the address that the host listens on for operators");
+        bail!(
+            "server.admin is off, so no host can be asked; set it to the address that the host listens on for operators"
+        );
     };
     let token = token(&config.server.admin_token_file)?;
     let asked = async {
         let stream = TcpStream::connect(address).await.with_context(|| {
-            format!("no host listens for operators on {address}; start it, or set server.admin (--admin) to where it does")
+            format!(
+                "no host listens for operators on {address}; start it, or set server.admin (--admin) to where it does"
+            )
         })?;
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         tokio::spawn(connection);
@@ -63,7 +67,8 @@ pub(super) async fn ask(config: &Config, question: Question) -> anyhow::Result<V
         anyhow::Ok((status, body.to_bytes()))
     };
     let (status, body) = tokio::time::timeout(PATIENCE, asked).await.context("the host did not answer")??;
-    let answer: Value = serde_json::from_slice(&body).with_context(|| format!("the host at {address} answered {status}"))?;
+    let answer: Value =
+        serde_json::from_slice(&body).with_context(|| format!("the host at {address} answered {status}"))?;
     if status == StatusCode::UNAUTHORIZED {
         bail!(
             "the host at {address} does not take the token in {}; name its own in server.admin_token_file",

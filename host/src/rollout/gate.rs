@@ -64,8 +64,11 @@ pub(super) struct New<'a> {
     pub(super) gateway: Option<&'a Gateway>,
     /// With the new parts in it.
     pub(super) pipeline: Option<&'a Arc<Pipeline>>,
+    /// The analyzer or its models.
     pub(super) analyzer: bool,
     pub(super) scorer: bool,
+    /// Embeddings from before and after cannot be compared.
+    pub(super) space_changes: bool,
 }
 
 impl Checks {
@@ -100,7 +103,7 @@ pub(super) async fn examine(
             scorer::examine(pipeline, &mut checks).await;
         }
         if let (true, Some(serving)) = (new.analyzer, serving) {
-            photographs.examine(serving, pipeline, &mut checks).await;
+            photographs.examine(serving, pipeline, new.space_changes, &mut checks).await;
         }
     }
     for difference in &mut checks.differences {

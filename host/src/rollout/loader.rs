@@ -1,16 +1,29 @@
 //! From a component's bytes to a part that can serve.
 //!
-//! Owns the order of engine, cache and limits. Must never know why something is loaded.
+//! Owns the order of engine, cache and limits, and what of a bundle a node of its role takes. Must never let anything serve.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::parts::{Changes, Part, Record};
+use super::Rollout;
+use super::bundle::{Bundle, EmbeddingSpace};
+use super::order::{Refusal, What};
+use super::parts::{Changes, Part, PolicyPart, Record};
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{Cache, Candidate, Clockwork, Limits, LoadError, Slot, Source};
+
+/// What an order brings, ready to be tried.
+pub(super) struct Loaded {
+    pub(super) changes: Changes,
+    /// SHA-256 of the bytes.
+    pub(super) package: String,
+    pub(super) bytes: Arc<[u8]>,
+    /// Embeddings from before and after cannot be compared.
+    pub(super) space_changes: bool,
+}
 
 /// Compiles components and links them to what their worlds grant.
 pub(super) struct Loader {
@@ -53,5 +66,77 @@ impl Loader {
         let work =
             load(&self.clockwork, &self.cache, Candidate { source, generation: record.generation.generation, limits })?;
         Ok(Part { work: Arc::new(work), record: Arc::new(record) })
+    }
+}
+
+impl Rollout {
+    /// Compiles and links what an order brings, on a thread of its own.
+    pub(super) async fn load(
+        self: &Arc<Self>,
+        what: What,
+        by: &str,
+        signer: Option<String>,
+    ) -> Result<Loaded, Refusal> {
+        let (rollout, by) = (Arc::clone(self), by.to_owned());
+        let loaded = tokio::task::spawn_blocking(move || match what {
+            What::Component(slot, bytes) => rollout.load_component(slot, bytes, by, signer),
+            What::Bundle(bytes) => rollout.load_bundle(bytes, &by, signer.as_ref()),
+        });
+        loaded.await.map_err(|error| Refusal::Broken(error.to_string()))?
+    }
+
+    fn load_component(
+        &self,
+        slot: Slot,
+        bytes: Vec<u8>,
+        by: String,
+        signer: Option<String>,
+    ) -> Result<Loaded, Refusal> {
+        if !self.config.slots.contains_key(&slot) {
+            return Err(Refusal::NotHere { slot });
+        }
+        let source = Source::new(bytes, "the uploaded file");
+        let (bytes, package) = (Arc::clone(&source.bytes), source.digest.clone());
+        let (deployment, generation) = {
+            let mut state = self.state();
+            (state.next_deployment(), state.next_generation(slot))
+        };
+        let record = Record::new(&source, generation, deployment, by);
+        let record = Record { package: Some(package.clone()), signer, ..record };
+        let mut changes = Changes::default();
+        self.loader.change(&mut changes, slot, source, record)?;
+        Ok(Loaded { changes, package, bytes, space_changes: false })
+    }
+
+    fn load_bundle(&self, bytes: Vec<u8>, by: &str, signer: Option<&String>) -> Result<Loaded, Refusal> {
+        let Bundle { manifest, components, digest } = Bundle::read(&bytes)?;
+        let name = format!("{} {}", manifest.name, manifest.version);
+        let here: Vec<_> = components.into_iter().filter(|(slot, _)| self.config.slots.contains_key(slot)).collect();
+        let current = self.state().parts.crew.as_ref().map(|crew| Arc::clone(&crew.policy.policy));
+        let current = current.filter(|_| manifest.has_policy());
+        if here.is_empty() && current.is_none() {
+            return Err(Refusal::NothingHere);
+        }
+        let deployment = self.state().next_deployment();
+        let mut changes = Changes::default();
+        for (slot, component) in here {
+            let source = Source::new(component, format!("the {slot} of the bundle {name}"));
+            let generation = self.state().next_generation(slot);
+            let record = Record::new(&source, generation, deployment, by.to_owned());
+            let (bundle, package) = (Some(name.clone()), Some(digest.clone()));
+            self.loader.change(
+                &mut changes,
+                slot,
+                source,
+                Record { bundle, package, signer: signer.cloned(), ..record },
+            )?;
+        }
+        if let Some(current) = current {
+            let policy =
+                (self.config.revise)(&manifest, &current).map_err(|error| Refusal::Policy(format!("{error:#}")))?;
+            changes.policy = Some(PolicyPart { policy: Arc::new(policy), deployment, package: Some(digest.clone()) });
+        }
+        let space_changes = manifest.embedding_space == EmbeddingSpace::Changes;
+        Ok(Loaded { changes, package: digest, bytes: bytes.into(), space_changes })
     }
 }

@@ -6,9 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::bundle::BundleError;
 use super::gate::Checks;
 use super::parts::Record;
 use super::store::StoreError;
+use super::trust::TrustError;
 use crate::runtime::{LoadError, Slot};
 
 /// A deployment that somebody asks for.
@@ -29,6 +31,17 @@ pub(crate) struct Order {
 pub(crate) enum What {
     /// The component for one slot.
     Component(Slot, Vec<u8>),
+    /// Components, models and policy in one file.
+    Bundle(Vec<u8>),
+}
+
+impl What {
+    /// The bytes as they were sent, which a signature covers.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Component(_, bytes) | Self::Bundle(bytes) => bytes,
+        }
+    }
 }
 
 /// A deployment that was carried out.
@@ -53,6 +66,20 @@ pub(crate) enum Refusal {
         /// The slot.
         slot: Slot,
     },
+    /// The bundle has nothing for this node.
+    #[error(
+        "the bundle holds nothing that a node of this server.role runs; deploy it to one that does, or to all with --fleet"
+    )]
+    NothingHere,
+    /// Nobody trusted has signed it.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
+    /// It is no bundle.
+    #[error(transparent)]
+    Bundle(#[from] BundleError),
+    /// The policy of a bundle does not fit this node.
+    #[error("{0}")]
+    Policy(String),
     /// A share that is none.
     #[error("the canary's share is {0}; it is a percentage from 1 to 100")]
     Share(u8),
@@ -86,6 +113,11 @@ impl Refusal {
     pub(crate) fn code(&self) -> &'static str {
         match self {
             Self::NotHere { .. } => "no_such_slot",
+            Self::NothingHere => "nothing_here",
+            Self::Trust(TrustError::Missing { .. }) => "signature_missing",
+            Self::Trust(_) => "signature_refused",
+            Self::Bundle(_) => "bad_bundle",
+            Self::Policy(_) => "bad_policy",
             Self::Share(_) => "invalid_canary",
             Self::UnderTrial => "trial_running",
             Self::Load(_) => "bad_component",

@@ -35,9 +35,9 @@ pub(crate) struct Record {
     pub(crate) bundle: Option<String>,
     /// Which deployment brought it: 0 is the configuration.
     pub(crate) deployment: u64,
-    /// The package that it was unpacked from, in the store; `None` for what is configured.
+    /// SHA-256 of the deployed file that it was unpacked from, which lies in the store; `None` for what is configured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) package: Option<Package>,
+    pub(crate) package: Option<String>,
 }
 
 impl Record {
@@ -54,30 +54,6 @@ impl Record {
             package: None,
         }
     }
-
-    /// The same, unpacked from `package`.
-    pub(super) fn of(self, package: &Package) -> Self {
-        Self { package: Some(package.clone()), ..self }
-    }
-}
-
-/// What was deployed, as it lies in the store: a component's own bytes, or a bundle that holds it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Package {
-    /// SHA-256 of its bytes, lower-case hexadecimal.
-    pub(crate) digest: String,
-    /// Component or bundle.
-    pub(crate) kind: Kind,
-}
-
-/// What a deployed file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Kind {
-    /// One component.
-    Component,
-    /// Components and the policy that fits them.
-    Bundle,
 }
 
 /// A part, and what is known of it.
@@ -97,8 +73,8 @@ impl<T> Clone for Part<T> {
 pub(super) struct PolicyPart {
     pub(super) policy: Arc<Policy>,
     pub(super) deployment: u64,
-    /// The bundle that it stands in; `None` for what is configured.
-    pub(super) package: Option<Package>,
+    /// SHA-256 of the bundle that it stands in; `None` for what is configured.
+    pub(super) package: Option<String>,
 }
 
 /// What a worker runs. The parts fit each other.

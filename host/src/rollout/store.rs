@@ -12,7 +12,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::parts::{Package, Record};
+use super::bundle::Bundle;
+use super::parts::Record;
+use super::trust::Trust;
 use crate::runtime::{Slot, Source};
 
 const INDEX: &str = "active.json";
@@ -34,7 +36,7 @@ pub(super) struct Active {
     /// What serves, where it is not what is configured.
     pub(super) slots: BTreeMap<Slot, Record>,
     /// The bundle whose policy holds, where it is not what is configured, and the deployment that brought it.
-    pub(super) policy: Option<(Package, u64)>,
+    pub(super) policy: Option<(String, u64)>,
 }
 
 /// The folder cannot be used, or holds what cannot be used.
@@ -74,14 +76,25 @@ impl Store {
     }
 
     /// What a slot starts with: what it ran when the last process ended, else the component at `path`.
-    pub(super) fn source(&self, active: &Active, slot: Slot, path: &Path) -> anyhow::Result<(Source, Record)> {
+    pub(super) fn source(
+        &self,
+        active: &Active,
+        trust: &Trust,
+        slot: Slot,
+        path: &Path,
+    ) -> anyhow::Result<(Source, Record)> {
         let Some((record, package)) = active.slots.get(&slot).and_then(|it| Some((it, it.package.as_ref()?))) else {
             let source = Source::read(slot, path)?;
             // The number that it had when this node first started; a later file of the same name counts as the same.
             let record = Record::new(&source, 1, 0, source.origin.clone());
             return Ok((source, record));
         };
-        let (bytes, _) = self.read(package)?;
+        let mut bytes = self.read(package, trust)?;
+        if record.bundle.is_some() {
+            let components = Bundle::read(&bytes).map(|bundle| bundle.components);
+            let component = components.map_err(|error| self.error(&self.path(package), error))?.remove(&slot);
+            bytes = component.ok_or_else(|| self.error(&self.path(package), format!("it has no {slot}")))?;
+        }
         let source = Source::new(bytes, format!("what was deployed as generation {}", record.generation.generation));
         tracing::info!(
             %slot, generation = record.generation.generation, digest = source.digest,
@@ -90,19 +103,21 @@ impl Store {
         Ok((source, record.clone()))
     }
 
-    /// A package and its signature. The bytes are those that the digest names.
-    pub(super) fn read(&self, package: &Package) -> Result<(Vec<u8>, Option<String>), StoreError> {
-        let path = self.path(&package.digest);
+    /// A package's bytes, which are those that the digest names, and which somebody trusted has signed where that is asked for.
+    pub(super) fn read(&self, digest: &str, trust: &Trust) -> Result<Vec<u8>, StoreError> {
+        let path = self.path(digest);
         let bytes = fs::read(&path).map_err(|error| self.error(&path, error))?;
-        if hex::encode(Sha256::digest(&bytes)) != package.digest {
+        if hex::encode(Sha256::digest(&bytes)) != digest {
             return Err(self.error(&path, "its content is not what its name says"));
         }
         let signature = path.with_extension("minisig");
-        match fs::read_to_string(&signature) {
-            Ok(text) => Ok((bytes, Some(text))),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((bytes, None)),
-            Err(error) => Err(self.error(&signature, error)),
-        }
+        let signature = match fs::read_to_string(&signature) {
+            Ok(text) => Some(text),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(self.error(&signature, error)),
+        };
+        trust.check(&bytes, signature.as_deref()).map_err(|error| self.error(&path, error))?;
+        Ok(bytes)
     }
 
     /// Writes a package. It counts once [`Store::save`] names it.
@@ -126,9 +141,8 @@ impl Store {
             self.replace(&path, &serde_json::to_vec_pretty(active)?)
         };
         write().map_err(|error| self.error(&path, error))?;
-        let packages = active.slots.values().filter_map(|record| record.package.as_ref());
-        let kept: BTreeSet<_> =
-            packages.chain(active.policy.iter().map(|(package, _)| package)).map(|it| it.digest.as_str()).collect();
+        let packages = active.slots.values().filter_map(|record| record.package.as_deref());
+        let kept: BTreeSet<_> = packages.chain(active.policy.iter().map(|(package, _)| package.as_str())).collect();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let is_package = |name: &str| name.len() > 64 && name.is_char_boundary(64) && !kept.contains(&name[..64]);
@@ -161,24 +175,27 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::parts::Kind;
     use super::*;
     use crate::runtime::Generation;
 
-    fn package(bytes: &[u8]) -> Package {
-        Package { digest: hex::encode(Sha256::digest(bytes)), kind: Kind::Component }
+    fn package(bytes: &[u8]) -> String {
+        hex::encode(Sha256::digest(bytes))
     }
 
-    fn active(package: &Package) -> Active {
+    fn nobody() -> Trust {
+        Trust::load(&[]).unwrap()
+    }
+
+    fn active(package: &str) -> Active {
         let record = Record {
-            generation: Generation { digest: package.digest.clone(), generation: 4 },
+            generation: Generation { digest: package.to_owned(), generation: 4 },
             size: 3,
             signer: None,
             since: 1_800_000_000,
             origin: "a test".to_owned(),
             bundle: None,
             deployment: 2,
-            package: Some(package.clone()),
+            package: Some(package.to_owned()),
         };
         Active { deployments: 2, slots: [(Slot::Scorer, record)].into(), ..Active::default() }
     }
@@ -189,13 +206,13 @@ mod tests {
         let store = Store::new(&folder.path().join("store"));
         assert!(store.load().unwrap().slots.is_empty(), "a new node has only what is configured");
         for (bytes, signature) in [(&b"one"[..], Some("signed")), (b"two", None)] {
-            store.add(&package(bytes).digest, bytes, signature).unwrap();
+            store.add(&package(bytes), bytes, signature).unwrap();
             store.save(&active(&package(bytes))).unwrap();
         }
         let again = store.load().unwrap();
         assert_eq!(again.slots[&Slot::Scorer], active(&package(b"two")).slots[&Slot::Scorer]);
-        assert_eq!(store.read(&package(b"two")).unwrap(), (b"two".to_vec(), None));
-        assert!(store.read(&package(b"one")).is_err(), "it was replaced");
+        assert_eq!(store.read(&package(b"two"), &nobody()).unwrap(), b"two");
+        assert!(store.read(&package(b"one"), &nobody()).is_err(), "it was replaced");
         assert_eq!(fs::read_dir(&store.folder).unwrap().count(), 2, "the index and one package");
     }
 
@@ -204,11 +221,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::new(folder.path());
         let one = package(b"one");
-        store.add(&one.digest, b"one", Some("signed")).unwrap();
-        assert_eq!(store.read(&one).unwrap().1.as_deref(), Some("signed"));
-        fs::write(store.path(&one.digest), b"eno").unwrap();
-        let error = store.read(&one).unwrap_err().to_string();
-        assert!(error.contains(&one.digest) && error.contains("remove") && error.contains(INDEX), "{error}");
+        store.add(&one, b"one", Some("signed")).unwrap();
+        assert_eq!(store.read(&one, &nobody()).unwrap(), b"one");
+        let key = "RWQMNUcEAMpKNSxiyoH+7iun/mDvhocVY+7dU5Cs2647GoN4em0fX2/x".to_owned();
+        let error = store.read(&one, &Trust::load(&[key]).unwrap()).unwrap_err().to_string();
+        assert!(error.contains("signature") && error.contains(INDEX), "trust is asked for again: {error}");
+        fs::write(store.path(&one), b"eno").unwrap();
+        let error = store.read(&one, &nobody()).unwrap_err().to_string();
+        assert!(error.contains(&one) && error.contains("remove") && error.contains(INDEX), "{error}");
         for text in ["{", r#"{"format":9,"generations":{},"deployments":0,"slots":{},"policy":null}"#] {
             fs::write(folder.path().join(INDEX), text).unwrap();
             assert!(store.load().unwrap_err().to_string().contains(INDEX), "{text}");

@@ -180,3 +180,102 @@ fn operators_are_kept_apart_from_clients() {
         assert_eq!(operator.stranger().send(method, path, &[], &[]).status, 401, "{method} {path}");
     }
 }
+
+/// The command line's own words, and that it went well.
+fn visavis(setup: &Setup, arguments: &[&str]) -> String {
+    let output = setup.run(arguments);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {told}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn with_trusted_keys_only_what_they_signed_is_deployed() {
+    let setup = Setup::new();
+    let folder = setup.folder().to_owned();
+    let file = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    visavis(&setup, &["components", "keygen", "--out", &file("a.key"), "--no-password"]);
+    visavis(&setup, &["components", "keygen", "--out", &file("b.key"), "--no-password"]);
+    let setup = setup.set("VISAVIS_COMPONENTS__TRUSTED_KEYS", &file("a.pub"));
+    let host = setup.start();
+    let operator = host.operator();
+    let scorer = relabelled(&built("scorer"), "signed");
+    std::fs::write(file("s.wasm"), &scorer).unwrap();
+    let unsigned = operator.deploy("scorer", &scorer, PLAIN);
+    assert_eq!((unsigned.status, unsigned.problem().as_str()), (403, "signature_missing"));
+    let signed_by = |key: &str| {
+        visavis(&setup, &["components", "sign", &file("s.wasm"), "--key", &file(key)]);
+        Wishes { signature: Some(std::fs::read_to_string(file("s.wasm.minisig")).unwrap()), ..Wishes::default() }
+    };
+    let stranger = operator.deploy("scorer", &scorer, &signed_by("b.key"));
+    assert_eq!((stranger.status, stranger.problem().as_str()), (403, "signature_refused"), "{}", stranger.text());
+    let ours = signed_by("a.key");
+    let changed = operator.deploy("scorer", &relabelled(&scorer, "changed"), &ours);
+    assert_eq!((changed.status, changed.problem().as_str()), (403, "signature_refused"), "{}", changed.text());
+    assert_eq!(operator.overview()["slots"]["scorer"]["serving"]["generation"], 1);
+    let fine = operator.deploy("scorer", &scorer, &ours);
+    assert_eq!(fine.status, 200, "{}", fine.text());
+    assert!(fine.json()["generations"]["scorer"]["signer"].is_string(), "{}", fine.text());
+    drop(host);
+    let host = setup.start();
+    assert_eq!(host.operator().overview()["slots"]["scorer"]["serving"]["generation"], 2, "its signature was kept");
+    drop(host);
+    let distrusting = setup.clone().set("VISAVIS_COMPONENTS__TRUSTED_KEYS", &file("b.pub"));
+    let output =
+        distrusting.run(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--queue", "file:data/queue.redb"]);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(!output.status.success() && told.contains("not trusted") && told.contains("active.json"), "{told}");
+}
+
+#[test]
+fn a_bundle_moves_components_and_policy_together_and_back() {
+    let setup = Setup::new();
+    let host = setup.start();
+    let operator = host.operator();
+    let file = |name: &str| setup.folder().join(name).to_string_lossy().into_owned();
+    std::fs::write(file("s.wasm"), relabelled(&built("scorer"), "bundled")).unwrap();
+    let pack = |version: &str, more: &[&str]| {
+        let (out, scorer) = (file("b.bundle"), file("s.wasm"));
+        let fixed =
+            ["components", "bundle", "--out", &out, "--name", "strict", "--version", version, "--scorer", &scorer];
+        visavis(&setup, &[&fixed, more].concat());
+        std::fs::read(&out).unwrap()
+    };
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    let result = || {
+        let status = host.client().verify(&form);
+        assert_eq!(status["status"], "SUCCESS", "{status}");
+        status["result"].clone()
+    };
+    let before = result();
+    let embedder = ["--embedder", "facenet-casia-webface", "--threshold", "0.25"];
+    let answer = operator.deploy("bundle", &pack("1", &embedder), PLAIN);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let after = result();
+    assert_eq!((&after["threshold"], &after["verified"]), (&0.25.into(), &false.into()), "{after}");
+    assert_eq!((&after["components"]["scorer"]["generation"], &after["models"]), (&2.into(), &before["models"]));
+    let overview = operator.overview();
+    assert_eq!(overview["slots"]["scorer"]["serving"]["bundle"], "strict 1", "{overview}");
+    let table =
+        visavis(&setup.clone().set("VISAVIS_SERVER__ADMIN", &host.operators().to_string()), &["components", "list"]);
+    assert!(table.contains("strict 1") && table.contains("deployed"), "{table}");
+
+    // The scorer's way back is the policy's way back.
+    let answer = operator.send("POST", "/components/scorer/rollback", &[], &[]);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert_eq!((&result()["threshold"], &result()["components"]), (&before["threshold"], &before["components"]));
+
+    let changes = [&embedder[..], &["--embedding-space", "changes"]].concat();
+    let answer = operator.deploy("bundle", &pack("2", &changes), PLAIN);
+    assert_eq!((answer.status, answer.problem().as_str()), (422, "gate_failed"), "pairs are decided on otherwise");
+    let lenient = ["--embedder", "facenet-casia-webface", "--threshold", "1.06", "--embedding-space", "changes"];
+    let answer = operator.deploy("bundle", &pack("3", &lenient), PLAIN);
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let kept = result();
+    assert_eq!(kept["components"]["scorer"]["generation"], 4, "{kept}");
+    assert_eq!(kept["components"]["analyzer"], before["components"]["analyzer"]);
+    for (what, bytes) in [("no bundle", b"hello".to_vec()), ("a component", built("scorer"))] {
+        let answer = operator.deploy("bundle", &bytes, PLAIN);
+        assert_eq!((answer.status, answer.problem().as_str()), (422, "bad_bundle"), "{what}");
+    }
+}

@@ -140,6 +140,13 @@ impl Models {
     }
 }
 
+impl Manifest {
+    /// Whether it says anything of models or policy.
+    pub(crate) fn has_policy(&self) -> bool {
+        !self.models.is_empty() || !self.verify.is_empty()
+    }
+}
+
 impl Policy {
     fn is_empty(&self) -> bool {
         *self == Self::default()

@@ -1,7 +1,8 @@
 //! The analyzer's proof: photographs, as the generation that serves sees them.
 //!
 //! Owns the tolerances. Another build of the same algorithm may round differently; another embedding must not pass, for
-//! embeddings of two spaces cannot be compared.
+//! embeddings of two spaces cannot be compared. Where the deployer says that the space changes, what must not change is whom
+//! the photographs show.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -9,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::Checks;
 use crate::pipeline::{Failed, Pipeline, Policy};
-use crate::runtime::Slot;
 use crate::runtime::bindings::types::{Analysis, Face};
-use crate::task::ErrorCode;
+use crate::runtime::{Cancel, Slot};
+use crate::task::{ErrorCode, Payload};
 
 /// So many photographs are used at most, and each may be so large.
 const MOST: usize = 16;
@@ -25,6 +26,12 @@ const PROBABILITY: f32 = 0.001;
 
 /// How far an embedding may move: the Euclidean distance of unit vectors.
 const DISTANCE: f32 = 0.01;
+
+/// How far an embedding's length may be from 1.
+const LENGTH: f32 = 0.01;
+
+/// Photographs of which every pair is decided on when the space of embeddings changes.
+const PAIRED: usize = 4;
 
 /// How long one photograph may take, beyond what the slot itself allows.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -54,8 +61,16 @@ impl Photographs {
         Self { folder: folder.to_owned(), recorded: Mutex::new(None) }
     }
 
-    /// Compares what `new` sees with what was recorded; `serving` is recorded first when nothing is.
-    pub(super) async fn examine(&self, serving: &Arc<Pipeline>, new: &Arc<Pipeline>, checks: &mut Checks) {
+    /// Compares what `new` sees with what was recorded; `serving` is recorded first when nothing is. When the space of
+    /// embeddings changes, it is enough that there are faces where there were, with sound embeddings, and that each pair of
+    /// photographs is decided on as before.
+    pub(super) async fn examine(
+        &self,
+        serving: &Arc<Pipeline>,
+        new: &Arc<Pipeline>,
+        space_changes: bool,
+        checks: &mut Checks,
+    ) {
         let seen = match self.recorded(serving).await {
             Ok(seen) => seen,
             Err(why) => {
@@ -70,6 +85,10 @@ impl Photographs {
                 || matches!(&found, Err(Failed::Final(error)) if error.code == ErrorCode::Timeout);
             let expected = describe(analysis);
             let (same, found) = match (analysis, found) {
+                (Ok(expected), Ok(found)) if space_changes => match unsound(expected, &found) {
+                    None => (true, String::new()),
+                    Some(why) => (false, why),
+                },
                 (Ok(expected), Ok(found)) => match difference(expected, &found) {
                     None => (true, String::new()),
                     Some(why) => (false, why),
@@ -85,6 +104,9 @@ impl Photographs {
             if unanswered {
                 return;
             }
+        }
+        if space_changes {
+            decide(serving, new, &seen, checks).await;
         }
     }
 
@@ -137,6 +159,45 @@ impl Photographs {
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Record>> {
         self.recorded.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Compares the decisions on pairs of photographs.
+async fn decide(serving: &Arc<Pipeline>, new: &Arc<Pipeline>, seen: &[Seen], checks: &mut Checks) {
+    let shows_a_face = |seen: &&Seen| seen.analysis.as_ref().is_ok_and(|analysis| !analysis.faces.is_empty());
+    let paired: Vec<_> = seen.iter().filter(shows_a_face).take(PAIRED).collect();
+    for (at, first) in paired.iter().enumerate() {
+        for second in &paired[at + 1..] {
+            let photographs = [first, second].map(|seen| seen.photograph.to_vec());
+            let payload = Payload { photographs, wishes: Default::default() };
+            let expected = decision(serving, payload.clone()).await;
+            let found = decision(new, payload).await;
+            let case = format!("{} and {}", first.name, second.name);
+            checks.compare(Slot::Analyzer, &case, &expected, &found, expected == found);
+        }
+    }
+}
+
+/// Whom two photographs show, in words.
+async fn decision(pipeline: &Arc<Pipeline>, payload: Payload) -> String {
+    match Arc::clone(pipeline).verify(payload, Instant::now() + PATIENCE, Cancel::default()).await {
+        Ok(result) if result["verified"] == true => "one person".to_owned(),
+        Ok(_) => "two people".to_owned(),
+        Err(failed) => failed.code().map_or("nothing", |code| code.as_str()).to_owned(),
+    }
+}
+
+/// What cannot be right whatever the space of the embeddings, in words.
+fn unsound(expected: &Analysis, found: &Analysis) -> Option<String> {
+    if (expected.width, expected.height, expected.faces.is_empty())
+        != (found.width, found.height, found.faces.is_empty())
+    {
+        return Some(describe(&Ok(found.clone())));
+    }
+    let length = |face: &Face| face.embedding.iter().map(|value| value * value).sum::<f32>().sqrt();
+    let dimension = found.faces.first().map(|face| face.embedding.len());
+    let sound = |face: &Face| gap(length(face), 1.0) <= LENGTH && Some(face.embedding.len()) == dimension;
+    (!found.faces.iter().all(sound))
+        .then(|| "embeddings that are not vectors of length 1 and of one dimension".to_owned())
 }
 
 fn describe(analysis: &Result<Analysis, ErrorCode>) -> String {

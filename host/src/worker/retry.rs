@@ -6,17 +6,20 @@ use std::time::Duration;
 
 const FIRST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(30);
+/// The queue itself finds out when it is back, and refuses at once until then: asking it costs nothing, and whoever holds
+/// a result must come back while the lease still holds.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(2);
 
 /// How long a task waits after its try number `retries` (from 0) failed; `None` when it has had all `allowed` retries. The
 /// wait doubles each time; `jitter` in 0 to 1 spreads it over its upper half, so that tasks which failed together do not
 /// come back together.
 pub(super) fn delay(retries: u32, allowed: u32, jitter: f64) -> Option<Duration> {
-    (retries < allowed).then(|| spread(retries, jitter))
+    (retries < allowed).then(|| spread(retries, jitter, LONGEST))
 }
 
 /// How long to leave the queue alone after `failures` looks in a row failed.
 pub(super) fn outage(failures: u32, jitter: f64) -> Duration {
-    spread(failures, jitter)
+    spread(failures, jitter, LONGEST_OUTAGE)
 }
 
 /// A random number in 0 to 1.
@@ -24,8 +27,8 @@ pub(super) fn jitter() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
 
-fn spread(doublings: u32, jitter: f64) -> Duration {
-    let full = FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(LONGEST);
+fn spread(doublings: u32, jitter: f64, longest: Duration) -> Duration {
+    let full = FIRST.saturating_mul(2_u32.saturating_pow(doublings)).min(longest);
     full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
 }
 
@@ -53,6 +56,7 @@ mod tests {
 
     #[test]
     fn no_wait_is_longer_than_the_longest() {
-        assert_eq!(outage(u32::MAX, 1.0), LONGEST);
+        assert_eq!(delay(1000, u32::MAX, 1.0), Some(LONGEST));
+        assert_eq!(outage(u32::MAX, 1.0), LONGEST_OUTAGE);
     }
 }

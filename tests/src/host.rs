@@ -299,7 +299,7 @@ impl Drop for Shared {
 
 /// Starts a process that the kernel kills when this program ends. The kernel goes by the thread that started it, so one
 /// thread that lives as long as the program starts them all.
-fn spawn(mut command: Command) -> Child {
+pub(crate) fn spawn(mut command: Command) -> Child {
     type Order = (Command, Sender<std::io::Result<Child>>);
     static LAUNCHER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let launcher = LAUNCHER.get_or_init(|| {
@@ -320,7 +320,7 @@ fn spawn(mut command: Command) -> Child {
 }
 
 /// Reads lines on a thread of their own, so that the host is never blocked by a full pipe.
-fn read_lines(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
+pub(crate) fn read_lines(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stdout).lines().map_while(Result::ok) {
@@ -331,7 +331,7 @@ fn read_lines(stdout: impl std::io::Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-fn tail(log: &Path) -> String {
+pub(crate) fn tail(log: &Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     const MOST: u64 = 6000;
     let read = || -> std::io::Result<String> {

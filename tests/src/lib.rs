@@ -14,15 +14,26 @@
 //! - [`broken`]: files that are no photographs, or lie.
 //! - [`components`]: components that trap or never end.
 //! - [`redis`]: a redis-server of a test's own.
+//! - [`fleet`]: many nodes on one Redis, and the life of workers.
+//! - [`proxy`]: a network that can be cut.
+//! - [`stub`]: tasks for the stub analyzer, whose results can be told apart.
+//! - [`watch`]: what a client sees of many tasks; [`witness`]: what Redis has seen.
+//! - [`scale`]: how much a test of reliability does, and what it says.
 //! - [`traces`]: whether a file holds parts of a photograph.
 
 pub mod broken;
 pub mod components;
+pub mod fleet;
 pub mod form;
 pub mod host;
 pub mod http;
 pub mod operator;
 pub mod photos;
+pub mod proxy;
 pub mod raw;
 pub mod redis;
+pub mod scale;
+pub mod stub;
 pub mod traces;
+pub mod watch;
+pub mod witness;

@@ -17,9 +17,9 @@ use crate::config::{Problem, Surroundings};
 /// What every variable of this program begins with.
 const PREFIX: &str = "VISAVIS_";
 
-/// Variables that set no key. Of set-up and tests: the folder of downloads, the program under test; a shell may export them
-/// for all. Of `visavis components`: the password of a secret key, which no file of ours should hold.
-const TOOLS: [&str; 3] = ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_KEY_PASSWORD"];
+/// Variables that set no key. Of set-up and tests: the folder of downloads, the program under test, how much is tested; a
+/// shell may export them for all. Of `visavis components`: the password of a secret key, which no file of ours should hold.
+const TOOLS: [&str; 4] = ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_SOAK", "VISAVIS_KEY_PASSWORD"];
 
 /// Variables of the program that visavis replaces, and the keys they stand for.
 const SEED: [(&str, &str); 2] = [("REDIS_URL", "queue.url"), ("CELERY_TASK_TIMEOUT", "worker.task_timeout")];
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(variable.spell("components.scorer.path"), "VISAVIS_COMPONENTS__SCORER__PATH");
         assert_eq!(key_of("VISAVIS_COMPONENTS__SCORER__PATH").as_deref(), Some("components.scorer.path"));
         assert_eq!(key_of("VISAVIS_ASSETS").as_deref(), Some("assets"));
-        for other in ["HOME", "VISAVIS", "VISAVIS_CACHE", "VISAVIS_BIN"] {
+        for other in ["HOME", "VISAVIS", "VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_SOAK"] {
             assert_eq!(key_of(other), None, "{other}");
         }
     }

@@ -14,16 +14,20 @@ use crate::workspace::Workspace;
 /// The packages that become WebAssembly components.
 const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 
-/// Builds the components and puts them into the assets folder.
+/// The analyzer that tests plug in where faces do not matter: its package, and the file's name.
+const STUB: (&str, &str) = ("stub-analyzer", "stub_analyzer");
+
+/// Builds the components and puts them into the assets folder; what only tests plug in lies beside it.
 pub(super) fn components(workspace: &Workspace) -> Result<Option<String>> {
-    let packages = COMPONENTS.iter().flat_map(|name| ["--package", name]);
+    let packages = COMPONENTS.into_iter().chain([STUB.0]).flat_map(|name| ["--package", name]);
     cargo(workspace, ["build", "--release", "--target", TARGET].into_iter().chain(packages), &[])?;
+    let assets = COMPONENTS.map(|name| (name, workspace.assets.join("components")));
     let mut done = Vec::new();
-    for name in COMPONENTS {
+    for (name, folder) in assets.into_iter().chain([(STUB.1, workspace.target.join("visavis-tests"))]) {
         let file = format!("{name}.wasm");
         let built = workspace.target.join(TARGET).join("release").join(&file);
         let bytes = fs::read(&built).with_context(|| format!("can not read {}", built.display()))?;
-        if files::write_if_changed(&workspace.assets.join("components").join(file), &bytes)? {
+        if files::write_if_changed(&folder.join(file), &bytes)? {
             done.push(name);
         }
     }

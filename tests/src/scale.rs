@@ -1,0 +1,51 @@
+//! How much a test of reliability does.
+//!
+//! Owns the one knob: `VISAVIS_SOAK` set to anything but `0` asks for the full figures. Must never know what is counted.
+
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+/// Whether the full figures are asked for, as `cargo xtask soak` does.
+pub fn is_soak() -> bool {
+    std::env::var_os("VISAVIS_SOAK").is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// A figure: of the tests that always run, or of a soak.
+pub fn scale<T>(test: T, soak: T) -> T {
+    if is_soak() { soak } else { test }
+}
+
+/// One run of a scenario, which ends in a line of what it counted.
+#[derive(Debug)]
+pub struct Run {
+    name: &'static str,
+    start: Instant,
+}
+
+impl Run {
+    /// Begins.
+    pub fn of(name: &'static str) -> Self {
+        Self { name, start: Instant::now() }
+    }
+
+    /// So long it has run.
+    pub fn took(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    /// Says what was counted. It is seen also when the test passes: the line goes past the capture of its output.
+    pub fn counted(&self, figures: &str) {
+        let line = format!("reliability: {}: {figures}; {:.1} s\n", self.name, self.took().as_secs_f64());
+        // Nobody may be listening.
+        let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, patience: Duration, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {patience:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}

@@ -43,6 +43,12 @@ pub(super) trait Rig: Sized + Send + Sync {
     /// Lets so much of the queue's time pass, and what is due happen.
     async fn pass(&self, time: Duration);
 
+    /// An empty queue in place of this one, by a shorter way than [`Rig::new`] where there is one.
+    async fn again(self, limits: Limits) -> Self {
+        drop(self);
+        Self::new(limits).await
+    }
+
     /// As `kill -9` of the one process that holds the queue, and a new start.
     async fn crash(self) -> Self;
 }

@@ -218,7 +218,7 @@ pub(crate) async fn many_callers_share_the_work<R: Rig>() {
 }
 
 /// Polls all futures at once and gathers what they yield, in their order.
-async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+pub(super) async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut futures: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
     std::future::poll_fn(|context| {
         let mut pending = false;

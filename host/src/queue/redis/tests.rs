@@ -56,14 +56,26 @@ impl House {
     }
 }
 
-#[async_trait]
-impl Rig for Node {
-    async fn new(limits: contract::Limits) -> Self {
-        let house = House::new(&[]);
+impl Node {
+    async fn of(house: House, limits: contract::Limits) -> Self {
         let options = Options { node: Some("the node".to_owned()), ..house.options(limits) };
         let clock = Arc::new(AtomicU64::new(1_800_000_000_000));
         let queue = Redis::open_with(options.clone(), Time::Told(Arc::clone(&clock))).await.unwrap();
         Self { options, clock, queue, house }
+    }
+}
+
+#[async_trait]
+impl Rig for Node {
+    async fn new(limits: contract::Limits) -> Self {
+        Self::of(House::new(&[]), limits).await
+    }
+
+    /// On the same server, emptied.
+    async fn again(self, limits: contract::Limits) -> Self {
+        self.queue.close().await;
+        assert_eq!(self.house.server.command("FLUSHALL"), b"+OK\r\n");
+        Self::of(self.house, limits).await
     }
 
     fn queue(&self) -> &dyn Queue {

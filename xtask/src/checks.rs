@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{progress, setup, system};
+use crate::{examples, progress, setup, system};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -38,7 +38,9 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     let checks: Vec<_> = Check::value_variants().iter().copied().filter(chosen).collect();
     if checks.contains(&Check::Tests) {
         system::ensure_program("redis-server", "redis-server")?;
+        examples::ensure_programs()?;
         setup::run(workspace)?;
+        examples::build(workspace)?;
     }
     let start = Instant::now();
     let mut summary = Vec::new();

@@ -5,6 +5,7 @@
 //! - `setup`: the steps from a fresh clone to a host that can run; `toolchain`, `packages`, `models`, `builds`.
 //! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
 //! - `checks`: what `cargo xtask test` runs.
+//! - `examples`: the example scorers in several languages; `template` makes a folder from one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
 //! - `system`: programs of the system that tests run.
 //! - `workspace`: where things lie. `progress`: what a person sees.
@@ -12,6 +13,7 @@
 mod archive;
 mod checks;
 mod demo;
+mod examples;
 mod files;
 mod host;
 mod packages;
@@ -19,6 +21,7 @@ mod pip;
 mod progress;
 mod setup;
 mod system;
+mod template;
 mod workspace;
 
 use std::process::ExitCode;
@@ -30,7 +33,7 @@ use crate::workspace::Workspace;
 
 /// Set-up and chores of visavis.
 ///
-/// Downloads go through pip, are pinned by version and SHA-256, and are kept in $VISAVIS_CACHE or the user's cache folder;
+/// Downloads go through pip and npm, are pinned by version and digest, and are kept in $VISAVIS_CACHE or the user's cache folder;
 /// everything made lies in cargo's target folder.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
@@ -50,7 +53,13 @@ enum Chore {
     /// Check the formatting alone.
     FmtCheck,
     /// Build the components alone.
-    Components,
+    Components {
+        /// Build the example scorers in Rust, Python and JavaScript instead, with the tools that this takes.
+        #[arg(long)]
+        examples: bool,
+    },
+    /// Make a folder with a scorer to begin with, in Rust, Python or JavaScript.
+    NewScorer(template::Options),
 }
 
 fn main() -> ExitCode {
@@ -71,7 +80,9 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Demo(options) => return demo::run(options, &workspace),
         Chore::Test(options) => checks::run(options, &workspace)?,
         Chore::FmtCheck => checks::format(&workspace)?,
-        Chore::Components => setup::components(&workspace)?,
+        Chore::Components { examples: false } => setup::components(&workspace)?,
+        Chore::Components { examples: true } => setup::examples(&workspace)?,
+        Chore::NewScorer(options) => template::run(options, &workspace)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -16,6 +16,8 @@ pub(crate) struct Packages {
     library: Vec<Contents>,
     /// Archives with sample photographs.
     photographs: Vec<Contents>,
+    /// Archives with the tool that builds components in Python, one for each system.
+    tool: Vec<Contents>,
 }
 
 /// An archive and the files to take out of it.
@@ -60,7 +62,7 @@ impl Packages {
     /// The list that this program was built with.
     pub(crate) fn pinned() -> Result<Self> {
         let packages: Self = toml::from_str(include_str!("../packages.toml")).context("xtask/packages.toml")?;
-        for contents in packages.library.iter().chain(&packages.photographs) {
+        for contents in packages.library.iter().chain(&packages.photographs).chain(&packages.tool) {
             for taken in &contents.take {
                 let inside = Path::new(&taken.to).components().all(|part| matches!(part, Component::Normal(_)));
                 ensure!(inside, "xtask/packages.toml: `{}` leaves the assets folder", taken.to);
@@ -71,8 +73,7 @@ impl Packages {
 
     /// The archives with the inference library for `system`, which is `<operating system>-<processor>`.
     pub(crate) fn libraries(&self, system: &str) -> Result<Vec<&Contents>> {
-        let fits = |contents: &&Contents| contents.system.as_deref().is_none_or(|it| it == system);
-        let libraries: Vec<_> = self.library.iter().filter(fits).collect();
+        let libraries = fitting(&self.library, system);
         ensure!(
             !libraries.is_empty(),
             "no ONNX Runtime is pinned for {system}\n  mend: add a [[library]] entry to xtask/packages.toml"
@@ -80,10 +81,24 @@ impl Packages {
         Ok(libraries)
     }
 
+    /// The archives with the tool that builds components in Python, for `system` as above.
+    pub(crate) fn tools(&self, system: &str) -> Result<Vec<&Contents>> {
+        let tools = fitting(&self.tool, system);
+        ensure!(
+            !tools.is_empty(),
+            "no componentize-py is pinned for {system}\n  mend: add a [[tool]] entry to xtask/packages.toml"
+        );
+        Ok(tools)
+    }
+
     /// The archives with sample photographs.
     pub(crate) fn photographs(&self) -> Vec<&Contents> {
         self.photographs.iter().collect()
     }
+}
+
+fn fitting<'a>(all: &'a [Contents], system: &str) -> Vec<&'a Contents> {
+    all.iter().filter(|contents| contents.system.as_deref().is_none_or(|it| it == system)).collect()
 }
 
 impl Contents {
@@ -141,6 +156,18 @@ mod tests {
         assert_eq!(packages.photographs().iter().map(|it| it.take.len()).sum::<usize>(), 10);
         let message = packages.libraries("plan9-mips").unwrap_err().to_string();
         assert!(message.contains("plan9-mips") && message.contains("mend:"), "{message}");
+    }
+
+    #[test]
+    fn the_tools_are_those_that_the_example_requires() {
+        let packages = Packages::pinned().unwrap();
+        let requirements = include_str!("../../components/examples/scorer-python/requirements.txt");
+        for tool in &packages.tool {
+            assert!(requirements.contains(&format!("{}=={} ", tool.package, tool.version)), "{requirements}");
+            assert!(requirements.contains(&format!("--hash=sha256:{}", tool.sha256)), "{requirements}");
+        }
+        assert_eq!(packages.tools("linux-x86_64").unwrap().len(), 1);
+        assert!(packages.tools("plan9-mips").unwrap_err().to_string().contains("mend:"));
     }
 
     #[test]

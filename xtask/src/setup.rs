@@ -13,11 +13,13 @@ use std::time::Instant;
 use anyhow::Result;
 
 use crate::packages::Packages;
-use crate::progress;
 use crate::workspace::Workspace;
+use crate::{examples, progress};
 
-pub(crate) use builds::cargo;
+pub(crate) use builds::{cargo, cargo_in};
 pub(crate) use models::rebuild as rebuild_models;
+pub(crate) use packages::take;
+pub(crate) use toolchain::TARGET;
 
 /// Makes everything that `visavis serve`, the demo and the tests need.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
@@ -38,4 +40,11 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
 pub(crate) fn components(workspace: &Workspace) -> Result<()> {
     progress::step("toolchain", || toolchain::wasm_target(workspace))?;
     progress::step("components", || builds::components(workspace))
+}
+
+/// Builds the example scorers alone, which the tests need and no host does.
+pub(crate) fn examples(workspace: &Workspace) -> Result<()> {
+    examples::ensure_programs()?;
+    progress::step("toolchain", || toolchain::wasm_target(workspace))?;
+    examples::build(workspace)
 }

@@ -3,6 +3,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -51,11 +52,25 @@ pub(crate) fn cargo<'a>(
     arguments: impl IntoIterator<Item = &'a str>,
     variables: &[(&str, &str)],
 ) -> Result<()> {
+    run(&workspace.root, &workspace.target, arguments, variables)
+}
+
+/// Runs cargo on another package, whose target folder is `target`.
+pub(crate) fn cargo_in<'a>(folder: &Path, target: &Path, arguments: impl IntoIterator<Item = &'a str>) -> Result<()> {
+    run(folder, target, arguments, &[])
+}
+
+fn run<'a>(
+    folder: &Path,
+    target: &Path,
+    arguments: impl IntoIterator<Item = &'a str>,
+    variables: &[(&str, &str)],
+) -> Result<()> {
     let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
     let arguments: Vec<_> = arguments.into_iter().collect();
     let mut command = Command::new(program);
-    command.args(&arguments).current_dir(&workspace.root);
-    command.env("CARGO_TARGET_DIR", &workspace.target).envs(variables.iter().copied());
+    command.args(&arguments).current_dir(folder);
+    command.env("CARGO_TARGET_DIR", target).envs(variables.iter().copied());
     let status =
         command.status().context("can not start cargo\n  mend: install Rust with rustup and run this again")?;
     if !status.success() {

@@ -7,7 +7,7 @@ use crate::workspace::Workspace;
 use crate::{archive, files, pip};
 
 /// Puts all files of `packages` into the assets folder.
-pub(super) fn take(packages: &[&Contents], workspace: &Workspace) -> Result<Option<String>> {
+pub(crate) fn take(packages: &[&Contents], workspace: &Workspace) -> Result<Option<String>> {
     let mut done = Vec::new();
     for contents in packages {
         let mut missing = Vec::new();

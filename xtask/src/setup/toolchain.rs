@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 use crate::workspace::Workspace;
 
 /// What components are compiled to.
-pub(super) const TARGET: &str = "wasm32-wasip2";
+pub(crate) const TARGET: &str = "wasm32-wasip2";
 
 /// Adds the WebAssembly target to the toolchain that builds this repository.
 pub(super) fn wasm_target(workspace: &Workspace) -> Result<Option<String>> {

@@ -13,6 +13,8 @@
 //! - [`photos`]: the sample photographs and what can be made of them.
 //! - [`broken`]: files that are no photographs, or lie.
 //! - [`components`]: components that trap or never end.
+//! - [`languages`]: the example scorers in several languages.
+//! - [`scorer`]: a scorer called by itself, and the recorded cases.
 //! - [`redis`]: a redis-server of a test's own.
 //! - [`fleet`]: many nodes on one Redis, and the life of workers.
 //! - [`proxy`]: a network that can be cut.
@@ -27,12 +29,14 @@ pub mod fleet;
 pub mod form;
 pub mod host;
 pub mod http;
+pub mod languages;
 pub mod operator;
 pub mod photos;
 pub mod proxy;
 pub mod raw;
 pub mod redis;
 pub mod scale;
+pub mod scorer;
 pub mod stub;
 pub mod traces;
 pub mod watch;

@@ -12,6 +12,7 @@ mod failures;
 mod golden;
 mod hostile_bodies;
 mod hostile_files;
+mod languages;
 mod limits;
 mod privacy;
 mod refusals;

@@ -1,0 +1,207 @@
+//! Scorers in other languages: each decides as the built-in one, called by itself and plugged into the host.
+
+use std::path::Path;
+use std::process::{Command, Output};
+use std::{env, fs};
+
+use serde_json::{Value, json};
+use visavis_tests::host::{Setup, repository};
+use visavis_tests::languages::{built_in, examples, recorded_cases};
+use visavis_tests::photos::{path, saved, side_by_side, turned};
+use visavis_tests::scorer::{Scorer, cases, difference};
+
+/// Calls the scorer in `file` with every case, and says all that is not as recorded.
+fn pass(name: &str, file: &Path, cases: &[Value]) {
+    let scorer = Scorer::load(file);
+    let mut wrong = Vec::new();
+    for case in cases {
+        let found = scorer.score(case);
+        wrong.extend(difference(&case["expect"], &found).map(|what| format!("{}: {what}", case["name"])));
+        for (photograph, index) in [("first", 0), ("second", 1)] {
+            let verdict = &case["expect"]["verdict"];
+            let Some(face) = verdict["faces"][index].as_u64() else { continue };
+            let face = &case[photograph]["faces"][face as usize];
+            if verdict["frontal"][index] != scorer.frontal(face) {
+                wrong.push(format!("{}: `frontal` says another thing of the {photograph} face", case["name"]));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{name} decides otherwise:\n{}", wrong.join("\n"));
+    not_a_number(name, &scorer, &cases[0]);
+}
+
+/// Numbers that are none, which JSON can not record, are neither frontal nor comparable, and never end a scorer.
+fn not_a_number(name: &str, scorer: &Scorer, sound: &Value) {
+    let with = |pointer: &str| {
+        let mut case = sound.clone();
+        *case.pointer_mut(pointer).expect("the case has it") = Value::Null;
+        case
+    };
+    for pointer in ["/first/faces/0/embedding/0", "/second/faces/0/embedding/1", "/policy/threshold", "/policy/slope"] {
+        let found = scorer.score(&with(pointer));
+        assert!(found["rejection"]["incomparable"].is_string(), "{name}, {pointer}: {found}");
+    }
+    for point in ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"] {
+        let case = with(&format!("/second/faces/0/landmarks/{point}/y"));
+        let found = scorer.score(&case);
+        assert_eq!(found["rejection"]["non_frontal_face"]["photograph"], "second", "{name}, {point}: {found}");
+        assert!(!scorer.frontal(&case["second"]["faces"][0]), "{name}, {point}");
+    }
+    let doubtful = scorer.score(&with("/first/faces/0/confidence"));
+    assert_eq!(doubtful["verdict"]["faces"], json!([0, 0]), "{name}: {doubtful}");
+    let mut beside_another = with("/first/faces/0/box/x2");
+    let shapeless = beside_another["first"]["faces"][0].clone();
+    beside_another["first"]["faces"] = json!([shapeless, sound["first"]["faces"][0]]);
+    let found = scorer.score(&beside_another);
+    assert_eq!(found["verdict"]["faces"], json!([1, 0]), "{name}: {found}");
+}
+
+#[test]
+fn the_built_in_scorer_decides_as_recorded() {
+    pass("the built-in scorer", &built_in(), &cases(&recorded_cases()));
+}
+
+#[test]
+fn a_scorer_in_each_language_decides_as_recorded() {
+    for example in examples() {
+        pass(example.language, &example.file, &cases(&recorded_cases()));
+    }
+}
+
+#[test]
+fn the_cases_cover_every_answer() {
+    let cases = cases(&recorded_cases());
+    let has = |pointer: &str, value: &Value| cases.iter().any(|case| case.pointer(pointer) == Some(value));
+    for photograph in ["first", "second"] {
+        let photograph = json!(photograph);
+        assert!(has("/expect/rejection/no_face", &photograph));
+        assert!(has("/expect/rejection/multiple_faces/photograph", &photograph));
+        assert!(has("/expect/rejection/non_frontal_face/photograph", &photograph));
+    }
+    assert!(cases.iter().any(|case| case["expect"]["rejection"]["incomparable"].is_string()));
+    for (pointer, values) in [
+        ("/expect/verdict/verified", [json!(true), json!(false)]),
+        ("/expect/verdict/frontal/0", [json!(true), json!(false)]),
+        ("/expect/verdict/frontal/1", [json!(true), json!(false)]),
+        ("/expect/verdict/faces/0", [json!(0), json!(1)]),
+        ("/policy/non_frontal", [json!("reject"), json!("report")]),
+    ] {
+        assert!(values.iter().all(|value| has(pointer, value)), "{pointer}");
+    }
+    assert!(cases.iter().any(|case| case["first"]["faces"][0]["embedding"].as_array().is_some_and(|e| e.len() == 512)));
+    let names: std::collections::BTreeSet<_> = cases.iter().map(|case| case["name"].as_str().unwrap()).collect();
+    assert_eq!(names.len(), cases.len(), "each case has a name of its own");
+}
+
+#[test]
+fn a_scorer_in_each_language_serves_in_the_host() {
+    let setup = Setup::new();
+    let one = path("obama2.jpg");
+    let crowd = saved(setup.folder(), "crowd.jpg", &side_by_side("obama2.jpg", "biden.jpg"));
+    let tilted = saved(setup.folder(), "tilted.jpg", &turned("obama3.jpg", 40.0));
+    let pairs: [(&Path, &[&str], i32); 6] = [
+        (&path("obama3.jpg"), &[], 0),
+        (&path("biden.jpg"), &[], 1),
+        (&path("chelsea.png"), &[], 2),
+        (&crowd, &[], 2),
+        (&tilted, &["--non-frontal", "reject"], 2),
+        (&tilted, &["--non-frontal", "report", "--threshold", "1.2"], 0),
+    ];
+    for (other, flags, status) in pairs {
+        let verify = |setup: &Setup| {
+            let arguments = ["verify".as_ref(), "--json".as_ref(), one.as_os_str(), other.as_os_str()];
+            setup.run(arguments.into_iter().chain(flags.iter().map(std::ffi::OsStr::new)))
+        };
+        let expected = decision(&verify(&setup), status);
+        for example in examples() {
+            let setup = setup.clone().set("VISAVIS_COMPONENTS__SCORER__PATH", &example.file.to_string_lossy());
+            let found = decision(&verify(&setup), status);
+            let what = difference(&expected, &found);
+            assert_eq!(what, None, "{} about {} {flags:?}", example.language, other.display());
+        }
+    }
+}
+
+/// What `verify` printed, without the components and durations, which differ from scorer to scorer.
+fn decision(output: &Output, status: i32) -> Value {
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(status), "{told}");
+    let mut result: Value = serde_json::from_slice(&output.stdout).expect("a JSON object");
+    let members = result.as_object_mut().expect("a JSON object");
+    for name in ["components", "timings_ms"] {
+        members.remove(name);
+    }
+    result
+}
+
+fn new_scorer(arguments: &[&str]) -> Output {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["xtask", "new-scorer"]).args(arguments).current_dir(repository());
+    command.output().expect("cargo starts")
+}
+
+#[test]
+fn a_new_scorer_in_rust_builds_and_decides_as_recorded() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().to_string_lossy();
+    let made = new_scorer(&["strict-scorer", "--into", &into]);
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let made = folder.path().join("strict-scorer");
+    // What cargo fetched and compiled for the example serves again.
+    let target = repository().join("target/examples");
+    let built = Command::new("cargo")
+        .args(["build", "--release", "--target", "wasm32-wasip2", "--locked", "--offline"])
+        .current_dir(&made)
+        .env("CARGO_TARGET_DIR", &target)
+        .output()
+        .expect("cargo starts");
+    assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+    let file = target.join("wasm32-wasip2/release/strict_scorer.wasm");
+    pass("the new scorer", &file, &cases(&made.join("cases.json")));
+    let readme = fs::read_to_string(made.join("README.md")).unwrap();
+    assert!(readme.contains("strict_scorer.wasm") && !readme.contains("scorer-rust"), "{readme}");
+}
+
+#[test]
+fn a_new_scorer_is_refused_with_the_mend() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::create_dir(folder.path().join("taken")).unwrap();
+    let into = folder.path().to_string_lossy();
+    for (arguments, words) in [
+        (&["taken"][..], ["taken", "another name"]),
+        (&["Not A Name"], ["Not A Name", "lower-case"]),
+        (&["../outside"], ["../outside", "lower-case"]),
+        (&["mine", "--language", "cobol"], ["cobol", "javascript"]),
+    ] {
+        let refused = new_scorer(&[arguments, &["--into", &into]].concat());
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && words.iter().all(|word| told.contains(word)), "{arguments:?}: {told}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
+}
+
+#[test]
+#[ignore = "checks the component that the variable SCORER names"]
+fn a_scorer_of_your_own_decides_as_recorded() {
+    let file = env::var_os("SCORER").expect("set SCORER to the path of a component");
+    pass("your scorer", Path::new(&file), &cases(&recorded_cases()));
+}
+
+/// Writes the answers of the built-in scorer into `cases.json`. A new case is added by hand, its `expect` null.
+#[test]
+#[ignore = "writes components/examples/cases.json"]
+fn record_what_the_built_in_scorer_decides() {
+    let scorer = Scorer::load(&built_in());
+    let mut text = String::from("[");
+    for (index, mut case) in cases(&recorded_cases()).into_iter().enumerate() {
+        case["expect"] = scorer.score(&case);
+        text.push_str(if index == 0 { "\n  {" } else { ",\n  {" });
+        for (index, key) in ["name", "first", "second", "policy", "expect"].into_iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            text.push_str(&format!("{comma}\n    \"{key}\": {}", case[key]));
+        }
+        text.push_str("\n  }");
+    }
+    text.push_str("\n]\n");
+    fs::write(recorded_cases(), text).expect("the cases can be written");
+}

@@ -192,7 +192,8 @@ pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow:
             };
             let tls = redis::Tls { ca: section.tls_ca.clone(), client };
             let (url, name) = (url.clone(), section.name.clone());
-            let options = redis::Options { url, name, node, tls, limits, key_file };
+            let wait_replicas = section.wait_replicas;
+            let options = redis::Options { url, name, node, tls, wait_replicas, limits, key_file };
             Ok(Arc::new(Redis::open(options).await?))
         }
     }

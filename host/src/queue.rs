@@ -179,6 +179,12 @@ pub(crate) trait Queue: Send + Sync + 'static {
     /// How long a lease lasts without [`Queue::extend`].
     fn lease(&self) -> Duration;
 
-    /// Writes what was asked for so far and lets go of the storage. Call it last; later calls are refused.
+    /// What is wrong with the storage though it works, and the mend; for the operator.
+    fn warnings(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    /// Writes what was asked for so far and lets go of the storage. A claim that waits ends without a task. Call it last;
+    /// later calls are refused.
     async fn close(&self);
 }

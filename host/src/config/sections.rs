@@ -92,6 +92,8 @@ pub(crate) struct Queue {
     pub(crate) tls_certificate: Option<PathBuf>,
     /// For `rediss:`: the private key of that certificate, in PEM.
     pub(crate) tls_key: Option<PathBuf>,
+    /// On a Redis with replicas: how many of them must have a task or a result before it is confirmed; 0 waits for none.
+    pub(crate) wait_replicas: u32,
     /// How many tasks may wait; more are refused.
     pub(crate) max_length: u64,
     /// How long a worker holds a task without a sign of life before another may take it.
@@ -111,7 +113,7 @@ pub(crate) struct Queue {
 pub(crate) enum QueueUrl {
     /// `file:PATH`: the embedded queue, in one file.
     File(PathBuf),
-    /// `redis:`, `rediss:`, `redis+sentinel:` or `redis+cluster:`, as written, with the password.
+    /// `redis:`, `redis+sentinel:` or `redis+cluster:`, with TLS `rediss...`, as written, with the passwords.
     Redis(String),
 }
 
@@ -247,6 +249,7 @@ impl Config {
                 tls_ca: None,
                 tls_certificate: None,
                 tls_key: None,
+                wait_replicas: 0,
                 max_length: 1000,
                 lease: Duration::from_secs(15),
                 max_deliveries: 5,
@@ -311,6 +314,7 @@ impl Config {
             field("queue.tls_ca", &mut queue.tls_ca),
             field("queue.tls_certificate", &mut queue.tls_certificate),
             field("queue.tls_key", &mut queue.tls_key),
+            field("queue.wait_replicas", Count(&mut queue.wait_replicas, 0..=16)),
             field("queue.max_length", Count(&mut queue.max_length, 1..=10_000_000)),
             field("queue.lease", Span(&mut queue.lease, seconds(1)..=HOUR)),
             field("queue.max_deliveries", Count(&mut queue.max_deliveries, 1..=1000)),
@@ -389,7 +393,9 @@ impl QueueUrl {
             return Some(Self::File(path?.into()));
         }
         let (scheme, rest) = text.split_once("://")?;
-        let known = ["redis", "rediss", "redis+sentinel", "redis+cluster"].contains(&scheme);
+        let (first, more) = scheme.split_once('+').unwrap_or((scheme, ""));
+        let known = matches!(first, "redis" | "rediss")
+            && (matches!(more, "sentinel" | "cluster") || first.len() == scheme.len());
         (known && !rest.is_empty()).then(|| Self::Redis(text.to_owned()))
     }
 }
@@ -418,10 +424,27 @@ mod tests {
         for (text, path) in [("file:a/b.redb", "a/b.redb"), ("file:/a", "/a"), ("file:///a", "/a")] {
             assert_eq!(QueueUrl::parse(text), Some(QueueUrl::File(path.into())), "{text}");
         }
-        for text in ["redis://h:6379/0", "rediss://u:p@h", "redis+sentinel://h", "redis+cluster://h"] {
+        for text in [
+            "redis://h:6379/0",
+            "rediss://u:p@h",
+            "redis+sentinel://h:1,i:2/main",
+            "rediss+sentinel://h/main",
+            "redis+cluster://h,i",
+            "rediss+cluster://h",
+        ] {
             assert_eq!(QueueUrl::parse(text), Some(QueueUrl::Redis(text.to_owned())), "{text}");
         }
-        for text in ["", "file:", "file://", "file://host/path", "redis://", "http://h", "queue.redb"] {
+        for text in [
+            "",
+            "file:",
+            "file://",
+            "file://host/path",
+            "redis://",
+            "redis+://h",
+            "redis+unix://h",
+            "http://h",
+            "queue.redb",
+        ] {
             assert_eq!(QueueUrl::parse(text), None, "{text}");
         }
     }

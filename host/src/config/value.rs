@@ -271,7 +271,10 @@ impl Value for &mut Option<String> {
 impl Value for &mut QueueUrl {
     fn read(&mut self, raw: &Raw) -> Result<(), String> {
         let url = raw.text().and_then(QueueUrl::parse);
-        **self = url.ok_or("\"file:PATH\" for the embedded queue, or the URL of a Redis, as \"redis://HOST:6379\"")?;
+        **self = url.ok_or(
+            "\"file:PATH\" for the embedded queue, or the URL of a Redis, as \"redis://HOST:6379\", \
+             \"redis+sentinel://HOST:26379/NAME\" or \"redis+cluster://HOST:7000\"",
+        )?;
         Ok(())
     }
 
@@ -349,13 +352,17 @@ impl Value for &mut Backend {
     }
 }
 
-/// Replaces the password, if any, of a URL `scheme://user:password@host`.
+/// Replaces the passwords, if any, of a URL `scheme://user:password@host?some_password=password`.
 pub(super) fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let Some((user, host)) = rest.rsplit_once('@') else { return text.to_owned() };
-    match user.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:***@{host}"),
-        None => text.to_owned(),
+    // Whatever follows such a word is hidden, for a password may hold what otherwise ends it.
+    let (rest, tail) = rest.split_at(rest.find("password=").unwrap_or(rest.len()));
+    let hidden = if tail.is_empty() { "" } else { "password=***" };
+    match (rest.rsplit_once('@'), rest.split_once(':')) {
+        (Some((user, host)), Some((name, _))) if user.contains(':') => format!("{scheme}://{name}:***@{host}{hidden}"),
+        // It cannot be told which of the two it is a part of.
+        (None, Some((name, _))) if tail.contains('@') => format!("{scheme}://{name}:***"),
+        _ => format!("{scheme}://{rest}{hidden}"),
     }
 }
 
@@ -428,6 +435,15 @@ mod tests {
         for text in [Raw::Word(secret.to_owned()).to_string(), without_password(secret)] {
             assert!(!text.contains("s3cr") && text.contains("redis://me:***@host:6379/0"), "{text}");
         }
+        let secret = "redis+sentinel://me:s3cret@a:1,b:2/main?sentinel_user=u&sentinel_password=s3cr@t";
+        let shown = "redis+sentinel://me:***@a:1,b:2/main?sentinel_user=u&sentinel_password=***";
+        assert_eq!(without_password(secret), shown);
+        assert_eq!(
+            without_password("redis+sentinel://a,b/main?password=s3cret"),
+            "redis+sentinel://a,b/main?password=***"
+        );
+        assert_eq!(without_password("redis://me:s3cretpassword=s3cret@host"), "redis://me:***");
+        assert_eq!(without_password("redis://me@host:6379"), "redis://me@host:6379");
         assert_eq!(without_password("redis://host:6379"), "redis://host:6379");
         assert_eq!(without_password("file:a@b:c"), "file:a@b:c");
     }

@@ -6,10 +6,13 @@
 //!
 //! # Layout
 //!
-//! - `options`: set-up, URL, certificates.
+//! - `options`: set-up.
+//! - `url`: what the URL says.
+//! - `finder`: which server holds the queue at the moment.
 //! - `lua`: the scripts; `ledger.lua` has the rules and says which keys there are.
 //! - `scripts`: how a script is called.
 //! - `link`: the connection, kept up.
+//! - `replicas`: the wait for replicas.
 //! - `server`: whether a server is fit to hold a queue.
 //! - `bell`: who is woken by what happens elsewhere.
 //! - `grant`: a task on its way to a worker.
@@ -17,13 +20,16 @@
 
 mod answer;
 mod bell;
+mod finder;
 mod grant;
 mod link;
 mod options;
+mod replicas;
 mod scripts;
 mod server;
 #[cfg(test)]
 mod tests;
+mod url;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,10 +41,11 @@ use tokio::time::{Instant, sleep};
 
 use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
+use self::finder::Finder;
 use self::grant::{Errands, Grant};
 use self::link::Link;
+use self::options::tag;
 pub(crate) use self::options::{OpenError, Options, Tls};
-use self::options::{address, client, tag};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
 use super::seal::{self, Key};
 use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
@@ -82,15 +89,15 @@ impl Redis {
     }
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
-        let Options { url, name, node, tls, limits, key_file } = options;
+        let Options { url, name, node, tls, wait_replicas, limits, key_file } = options;
         let Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
-        let client = client(&url, &tls)?;
-        let address = address(&client);
+        let tag = tag(&name)?;
+        let finder = Finder::new(&url, &tls, &tag)?;
+        let address = finder.address();
         let unreachable = |why| OpenError::Unreachable { address: address.clone(), why };
         let key = Key::load_or_create(&key_file)?;
-        let tag = tag(&name)?;
         let bell = Arc::new(Bell::default());
-        let link = Link::open(client, format!("{tag}:events"), Arc::clone(&bell)).await.map_err(unreachable)?;
+        let link = Link::open(finder, tag.clone(), wait_replicas, Arc::clone(&bell)).await.map_err(unreachable)?;
         let limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
         let inner = Arc::new(Inner {
             link,
@@ -208,7 +215,7 @@ impl Inner {
             Outcome::Failure(_) => "F",
         };
         let json = serde_json::to_string(outcome).map_err(|error| Unavailable(format!("an outcome: {error}")))?;
-        self.as_holder(self.with_lease(&self.scripts.settle, lease).arg(phase).arg(json)).await
+        self.as_holder(self.with_lease(&self.scripts.settle, lease).arg(phase).arg(json).commit()).await
     }
 }
 
@@ -235,7 +242,7 @@ impl Queue for Redis {
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(*max_length);
-            call.send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
+            call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
         stored.map_err(Unavailable::from)?;
@@ -259,10 +266,16 @@ impl Queue for Redis {
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
         let deadline = deadline(wait);
+        let mut waited = false;
         loop {
             let mut due = std::pin::pin!(self.inner.bell.due());
             due.as_mut().enable();
-            if let Some(granted) = Grant::ask(&self.inner).await? {
+            let granted = match Grant::ask(&self.inner).await {
+                // Who waited until the end has waited in vain, no more.
+                Err(_) if waited && self.inner.link.is_closed() => return Ok(None),
+                granted => granted?,
+            };
+            if let Some(granted) = granted {
                 let lease = granted.lease();
                 let (key, sealed) = (Arc::clone(&self.inner.key), granted.sealed);
                 match blocking(move || unseal(&key, lease.id, sealed)).await? {
@@ -277,6 +290,7 @@ impl Queue for Redis {
             if Instant::now() >= deadline {
                 return Ok(None);
             }
+            waited = true;
             tokio::select! {
                 () = due => {}
                 () = sleep(SAFETY) => {}
@@ -328,7 +342,7 @@ impl Queue for Redis {
     }
 
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
-        let call = self.inner.call(&self.inner.scripts.revoke).arg(digits(id));
+        let call = self.inner.call(&self.inner.scripts.revoke).arg(digits(id)).commit();
         let answer: Vec<String> = call.send(&self.inner.link).await.map_err(Unavailable::from)?;
         match answer.as_slice() {
             [] => Err(RevokeError::Unknown),
@@ -365,12 +379,16 @@ impl Queue for Redis {
     }
 
     async fn ping(&self) -> Result<(), Unavailable> {
-        let written: bool = self.inner.call(&self.inner.scripts.probe).send(&self.inner.link).await?;
+        let written: bool = self.inner.call(&self.inner.scripts.probe).commit().send(&self.inner.link).await?;
         written.then_some(()).ok_or_else(|| Unavailable("the server did not write".to_owned()))
     }
 
     fn lease(&self) -> Duration {
         self.inner.lease
+    }
+
+    fn warnings(&self) -> Vec<String> {
+        self.inner.link.warnings()
     }
 
     async fn close(&self) {

@@ -2,19 +2,20 @@
 //!
 //! Owns every wait for the network and its bounds: while there is no connection, commands are refused at once and in the
 //! words of the last failure. Commands and the messages of the scripts share one connection (RESP3), so that whoever is
-//! sent an answer is also told what happens next. Must never know what a command means.
+//! sent an answer is also told what happens next. Must never know what a command means, or where the server is.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, Cmd, ErrorKind, FromRedisValue, PushInfo, PushKind, RedisError};
-use redis::{ServerErrorKind, Value};
+use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, PushInfo, PushKind, RedisError, Value};
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use super::bell::Bell;
+use super::finder::{self, Finder};
+use super::replicas::{Replicas, Unconfirmed};
 use super::server;
 use crate::queue::Unavailable;
 
@@ -24,6 +25,8 @@ const CONNECT: Duration = Duration::from_millis(1500);
 const ANSWER: Duration = Duration::from_secs(2);
 /// Between two attempts to connect: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+/// A connection that is lost sooner counts as a failed attempt.
+const BRIEF: Duration = Duration::from_secs(5);
 
 /// A connection that is kept up until dropped.
 pub(super) struct Link {
@@ -36,7 +39,7 @@ pub(super) struct Link {
 pub(super) enum Failure {
     /// The server answered with an error, and the connection is fine.
     Refused(RedisError),
-    /// There is no connection, or it was lost on the way; the command may have been done.
+    /// There is no connection, or it was lost on the way, or replicas have not confirmed; the command may have been done.
     Gone(Unavailable),
 }
 
@@ -50,8 +53,11 @@ impl From<Failure> for Unavailable {
 }
 
 struct Shared {
-    client: Client,
-    channel: String,
+    finder: Finder,
+    /// The hash tag of all keys.
+    tag: String,
+    /// How many replicas confirm what [`Link::commit`] writes.
+    replicas: u32,
     bell: Arc<Bell>,
     state: Mutex<State>,
     lost: Notify,
@@ -60,19 +66,27 @@ struct Shared {
 struct State {
     /// Counts connections, so that a late complaint about an old one does no harm to its successor.
     generation: u64,
-    connection: Result<MultiplexedConnection, Unavailable>,
+    connection: Result<Connection, Unavailable>,
     warnings: Vec<String>,
+    closed: bool,
+}
+
+#[derive(Clone)]
+struct Connection {
+    line: MultiplexedConnection,
+    replicas: Option<Arc<Replicas>>,
 }
 
 impl Link {
-    /// Connects, and listens on `channel`.
+    /// Connects to the server that `finder` knows, listens for the messages about the queue of this hash tag, and waits
+    /// for so many replicas where it is asked to.
     ///
     /// # Errors
     /// The server cannot be reached or cannot hold a queue.
-    pub(super) async fn open(client: Client, channel: String, bell: Arc<Bell>) -> Result<Self, Unavailable> {
+    pub(super) async fn open(finder: Finder, tag: String, replicas: u32, bell: Arc<Bell>) -> Result<Self, Unavailable> {
         let connection = Err(Unavailable("not connected yet".to_owned()));
-        let state = Mutex::new(State { generation: 0, connection, warnings: Vec::new() });
-        let shared = Arc::new(Shared { client, channel, bell, state, lost: Notify::new() });
+        let state = Mutex::new(State { generation: 0, connection, warnings: Vec::new(), closed: false });
+        let shared = Arc::new(Shared { finder, tag, replicas, bell, state, lost: Notify::new() });
         shared.connect().await?;
         let keeper = tokio::spawn(keep(Arc::clone(&shared)));
         Ok(Self { shared, keeper })
@@ -83,21 +97,68 @@ impl Link {
         self.shared.state().connection.as_ref().map(|_| ()).map_err(Clone::clone)
     }
 
+    /// What is wrong with the server though it can hold a queue, and the mend; as of the last connection.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        self.shared.state().warnings.clone()
+    }
+
     /// Sends a command and waits for its answer, but not for longer than two seconds.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
-        let (generation, mut connection) = {
-            let state = self.shared.state();
-            (state.generation, state.connection.clone().map_err(Failure::Gone)?)
-        };
-        let Ok(answer) = timeout(ANSWER, command.query_async(&mut connection)).await else {
+        let (generation, connection) = self.connection()?;
+        self.bounded(generation, command.query_async(&mut connection.line.clone())).await
+    }
+
+    /// As [`Link::query`]; then waits until the replicas have what was written, but not for longer than two seconds more.
+    pub(super) async fn commit<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
+        // One connection for both: after a failover, the new primary's replicas would know nothing of the command.
+        let (generation, connection) = self.connection()?;
+        let answer = self.bounded(generation, command.query_async(&mut connection.line.clone())).await?;
+        if let Some(replicas) = connection.replicas {
+            let confirmed = async {
+                match replicas.confirm().await {
+                    Ok(()) => Ok(Ok(())),
+                    Err(Unconfirmed::Short(why)) => Ok(Err(why)),
+                    Err(Unconfirmed::Broken(error)) => Err(error),
+                }
+            };
+            self.bounded(generation, confirmed).await?.map_err(Failure::Gone)?;
+        }
+        Ok(answer)
+    }
+
+    /// Whether it was told to let go of the connection.
+    pub(super) fn is_closed(&self) -> bool {
+        self.shared.state().closed
+    }
+
+    /// Lets go of the connection for good; whoever waits or asks is refused.
+    pub(super) fn close(&self) {
+        self.keeper.abort();
+        let mut state = self.shared.state();
+        state.closed = true;
+        state.connection = Err(Unavailable("it was closed".to_owned()));
+        drop(state);
+        self.shared.bell.ring_all();
+    }
+
+    fn connection(&self) -> Result<(u64, Connection), Failure> {
+        let state = self.shared.state();
+        Ok((state.generation, state.connection.clone().map_err(Failure::Gone)?))
+    }
+
+    /// Waits for an answer, and gives the connection up if it is of no use any more.
+    async fn bounded<T>(
+        &self,
+        generation: u64,
+        answer: impl Future<Output = Result<T, RedisError>>,
+    ) -> Result<T, Failure> {
+        let Ok(answer) = timeout(ANSWER, answer).await else {
             let silent = Unavailable(format!("the server has not answered for {} s", ANSWER.as_secs()));
             self.shared.give_up(generation, silent.clone());
             return Err(Failure::Gone(silent));
         };
         answer.map_err(|error| {
-            // A primary that became a replica keeps its connections; a new one may lead to the new primary.
-            let demoted = error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly);
-            if error.is_unrecoverable_error() || error.is_io_error() || demoted {
+            if server::is_of_no_use(&error) {
                 let gone = Unavailable(error.to_string());
                 self.shared.give_up(generation, gone.clone());
                 Failure::Gone(gone)
@@ -105,13 +166,6 @@ impl Link {
                 Failure::Refused(error)
             }
         })
-    }
-
-    /// Lets go of the connection for good; whoever waits or asks is refused.
-    pub(super) fn close(&self) {
-        self.keeper.abort();
-        self.shared.state().connection = Err(Unavailable("it was closed".to_owned()));
-        self.shared.bell.ring_all();
     }
 }
 
@@ -123,12 +177,19 @@ impl Drop for Link {
 
 /// Makes a new connection whenever one is lost.
 async fn keep(shared: Arc<Shared>) {
+    let mut pause = PAUSE.0;
+    let mut made = Instant::now();
     loop {
         shared.lost.notified().await;
-        let mut pause = PAUSE.0;
+        if made.elapsed() < BRIEF {
+            sleep(pause).await;
+            pause = (pause * 2).min(PAUSE.1);
+        } else {
+            pause = PAUSE.0;
+        }
         while shared.state().connection.is_err() {
             match shared.connect().await {
-                Ok(()) => tracing::info!("connected to Redis again"),
+                Ok(address) => tracing::info!(%address, "connected to Redis again"),
                 Err(error) => {
                     tracing::debug!(%error, ?pause, "Redis cannot be reached");
                     shared.state().connection = Err(error);
@@ -137,22 +198,28 @@ async fn keep(shared: Arc<Shared>) {
                 }
             }
         }
+        made = Instant::now();
     }
 }
 
 impl Shared {
-    /// Makes and checks one connection.
-    async fn connect(self: &Arc<Self>) -> Result<(), Unavailable> {
+    /// Finds the server, makes and checks one connection, and yields its address.
+    async fn connect(self: &Arc<Self>) -> Result<String, Unavailable> {
+        let client = self.finder.find().await?;
+        let address = finder::address(&client);
         let generation = self.state().generation + 1;
-        let attempt = timeout(CONNECT, self.try_connect(generation)).await;
-        let (connection, warnings) = match attempt {
-            Ok(made) => made?,
-            Err(_) => return Err(Unavailable(format!("no connection within {} ms", CONNECT.as_millis()))),
+        let attempt = timeout(CONNECT, self.try_connect(&client, generation)).await;
+        let silent = || Err(Unavailable(format!("no connection within {} ms", CONNECT.as_millis())));
+        // Who reads the error knows what was asked, but not what the answer was.
+        let found = |why: Unavailable| match self.finder.is_direct() {
+            true => why,
+            false => Unavailable(format!("{address}: {}", why.0)),
         };
+        let (connection, warnings) = attempt.unwrap_or_else(|_| silent()).map_err(found)?;
         let news = {
             let mut state = self.state();
             let news = state.warnings != warnings;
-            *state = State { generation, connection: Ok(connection), warnings: warnings.clone() };
+            *state = State { generation, connection: Ok(connection), warnings: warnings.clone(), closed: state.closed };
             news
         };
         if news {
@@ -160,13 +227,14 @@ impl Shared {
         }
         // What happened meanwhile was told to nobody.
         self.bell.ring_all();
-        Ok(())
+        Ok(address)
     }
 
     async fn try_connect(
         self: &Arc<Self>,
+        client: &redis::Client,
         generation: u64,
-    ) -> Result<(MultiplexedConnection, Vec<String>), Unavailable> {
+    ) -> Result<(Connection, Vec<String>), Unavailable> {
         let weak = Arc::downgrade(self);
         let listen = move |push: PushInfo| -> Result<(), ()> {
             let shared = weak.upgrade().ok_or(())?;
@@ -179,16 +247,25 @@ impl Shared {
             }
             Ok(())
         };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(None)
-            .set_response_timeout(None)
-            .set_push_sender(listen);
+        let silent = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
+        let config = silent.clone().set_push_sender(listen);
         let words = |error: RedisError| Unavailable(error.to_string());
-        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await.map_err(words)?;
-        let info: String = redis::cmd("INFO").query_async(&mut connection).await.map_err(words)?;
-        let warnings = server::check(&info).map_err(|unfit| Unavailable(unfit.to_string()))?;
-        connection.subscribe(&self.channel).await.map_err(words)?;
-        Ok((connection, warnings))
+        let mut line = client.get_multiplexed_async_connection_with_config(&config).await.map_err(words)?;
+        let info: String = redis::cmd("INFO").query_async(&mut line).await.map_err(words)?;
+        let warnings = server::check(&info, self.finder.asks_a_cluster());
+        let warnings = warnings.map_err(|unfit| Unavailable(unfit.to_string()))?;
+        // A write that changes nothing, for the tag itself is never a key: a server that is loading, demoted, cut off from
+        // its replicas or not in charge of the queue refuses it, as it would the scripts.
+        let written: Result<(), _> = redis::cmd("DEL").arg(&self.tag).query_async(&mut line).await;
+        written.or_else(|error| if server::is_of_no_use(&error) { Err(words(error)) } else { Ok(()) })?;
+        line.subscribe(format!("{}:events", self.tag)).await.map_err(words)?;
+        let replicas = if self.replicas > 0 {
+            let connection = client.get_multiplexed_async_connection_with_config(&silent).await.map_err(words)?;
+            Some(Arc::new(Replicas::new(connection, format!("{}:probe", self.tag), self.replicas)))
+        } else {
+            None
+        };
+        Ok((Connection { line, replicas }, warnings))
     }
 
     /// Says that a connection is of no use any more.

@@ -73,7 +73,7 @@ impl Script {
         context.limits.iter().for_each(|limit| {
             command.arg(*limit);
         });
-        Call { script: self, command }
+        Call { script: self, command, commit: false }
     }
 }
 
@@ -121,6 +121,7 @@ impl Time {
 pub(super) struct Call<'a> {
     script: &'a Script,
     command: Cmd,
+    commit: bool,
 }
 
 impl Call<'_> {
@@ -130,14 +131,22 @@ impl Call<'_> {
         self
     }
 
+    /// Has replicas confirm what the script writes, as many as are configured.
+    pub(super) fn commit(mut self) -> Self {
+        self.commit = true;
+        self
+    }
+
     /// Sends the call, and the script's text first when the server does not know it (any more).
     pub(super) async fn send<T: FromRedisValue>(self, link: &Link) -> Result<T, Failure> {
-        match link.query(&self.command).await {
+        let once =
+            async || if self.commit { link.commit(&self.command).await } else { link.query(&self.command).await };
+        match once().await {
             Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
                 let mut load = redis::cmd("SCRIPT");
                 load.arg("LOAD").arg(self.script.code);
                 link.query::<()>(&load).await?;
-                link.query(&self.command).await
+                once().await
             }
             answer => answer,
         }

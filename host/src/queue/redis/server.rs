@@ -1,6 +1,8 @@
 //! What the server says of itself, and whether a queue can live there.
 //!
-//! Owns the reading of `INFO`. Must never know connections or tasks.
+//! Owns the reading of `INFO` and of the server's refusals. Must never know connections or tasks.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
 
 /// The oldest version with all that the scripts use.
 const OLDEST: (u32, u32) = (7, 0);
@@ -10,11 +12,24 @@ const OLDEST: (u32, u32) = (7, 0);
 #[error("{0}")]
 pub(super) struct Unfit(String);
 
-/// Reads the answer to `INFO` and yields what the operator should be warned of.
+/// Whether a connection has to be given up after this error, for another may lead to a server that serves.
+///
+/// A primary that became a replica, or that lost its replicas or the slot, keeps its connections. While a slot moves, no
+/// server has all its keys; whoever followed `ASK` would see a part of the queue and take it for the whole.
+pub(super) fn is_of_no_use(error: &RedisError) -> bool {
+    use ServerErrorKind::{Ask, BusyLoading, ClusterDown, MasterDown, Moved, ReadOnly, TryAgain};
+    match error.kind() {
+        ErrorKind::Server(Ask | BusyLoading | ClusterDown | MasterDown | Moved | ReadOnly | TryAgain) => true,
+        _ => error.code() == Some("NOREPLICAS") || error.is_unrecoverable_error() || error.is_io_error(),
+    }
+}
+
+/// Reads the answer to `INFO` and yields what the operator should be warned of. `as_member`: the server was found by asking
+/// a cluster.
 ///
 /// # Errors
-/// The server is too old or a read-only replica.
-pub(super) fn check(info: &str) -> Result<Vec<String>, Unfit> {
+/// The server is too old or a read-only replica, or in a cluster that was not asked.
+pub(super) fn check(info: &str, as_member: bool) -> Result<Vec<String>, Unfit> {
     let field = |name: &str| {
         info.lines().find_map(|line| Some(line.strip_prefix(name)?.strip_prefix(':')?.trim())).unwrap_or_default()
     };
@@ -28,7 +43,16 @@ pub(super) fn check(info: &str) -> Result<Vec<String>, Unfit> {
         )));
     }
     if field("role") == "slave" {
-        return Err(Unfit("the server is a read-only replica; set queue.url to its primary".to_owned()));
+        return Err(Unfit(
+            "the server is a read-only replica; set queue.url to its primary, or wait until the failover is over"
+                .to_owned(),
+        ));
+    }
+    if field("cluster_enabled") == "1" && !as_member {
+        return Err(Unfit(
+            "the server is one of a cluster; write queue.url as redis+cluster://, so that the queue is found wherever it is"
+                .to_owned(),
+        ));
     }
     let mut warnings = Vec::new();
     let policy = field("maxmemory_policy");
@@ -59,23 +83,44 @@ mod tests {
     #[test]
     fn a_fit_server_gives_no_cause_for_words() {
         for version in ["7.0.15", "7.2.4", "8.0.1", "10.0.0"] {
-            assert_eq!(check(&info(version, "master", "noeviction", 1)), Ok(Vec::new()), "{version}");
+            assert_eq!(check(&info(version, "master", "noeviction", 1), false), Ok(Vec::new()), "{version}");
         }
     }
 
     #[test]
     fn old_servers_and_replicas_are_refused_with_the_mend() {
         for version in ["6.2.14", "5.0.0", "", "x"] {
-            let error = check(&info(version, "master", "noeviction", 1)).unwrap_err().to_string();
+            let error = check(&info(version, "master", "noeviction", 1), false).unwrap_err().to_string();
             assert!(error.contains(&format!("{version:?}")) && error.contains("7.0"), "{error}");
         }
-        let error = check(&info("7.0.0", "slave", "noeviction", 1)).unwrap_err().to_string();
+        let error = check(&info("7.0.0", "slave", "noeviction", 1), false).unwrap_err().to_string();
         assert!(error.contains("replica") && error.contains("queue.url"), "{error}");
     }
 
     #[test]
     fn eviction_and_forgetfulness_are_warned_of() {
-        let warnings = check(&info("7.0.0", "master", "allkeys-lru", 0)).unwrap();
+        let warnings = check(&info("7.0.0", "master", "allkeys-lru", 0), false).unwrap();
         assert!(warnings[0].contains("allkeys-lru") && warnings[1].contains("appendonly"), "{warnings:?}");
+    }
+    #[test]
+    fn a_member_of_a_cluster_must_be_asked_for_by_that() {
+        let info = info("7.0.0", "master", "noeviction", 1) + "cluster_enabled:1\r\n";
+        assert_eq!(check(&info, true), Ok(Vec::new()));
+        let error = check(&info, false).unwrap_err().to_string();
+        assert!(error.contains("redis+cluster://"), "{error}");
+    }
+
+    #[test]
+    fn refusals_of_a_server_that_does_not_serve_are_told_from_others() {
+        let refusal = |code: &str| {
+            let answer = format!("-{code} the reason\r\n");
+            redis::parse_redis_value(answer.as_bytes()).unwrap().extract_error().unwrap_err()
+        };
+        for code in ["MOVED", "ASK", "TRYAGAIN", "CLUSTERDOWN", "MASTERDOWN", "READONLY", "LOADING", "NOREPLICAS"] {
+            assert!(is_of_no_use(&refusal(code)), "{code}");
+        }
+        for code in ["ERR", "OOM", "NOSCRIPT", "MISCONF", "NOPERM", "BUSY"] {
+            assert!(!is_of_no_use(&refusal(code)), "{code}");
+        }
     }
 }

@@ -85,6 +85,7 @@ macro_rules! contract {
             waiting::status_waits_for_the_end,
             waiting::status_gives_up_in_time,
             waiting::lost_ends_when_the_lease_is_lost,
+            waiting::a_closed_queue_sends_away_who_waits_and_refuses_the_next,
             waiting::the_storage_answers,
             waiting::many_callers_share_the_work,
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::{LIMITS, Limits, Rig, claim, counts, error, payload, state, submit, success};
-use crate::queue::{Lease, LeaseError};
+use crate::queue::{Lease, LeaseError, Submission, SubmitError};
 use crate::task::{Outcome, State, TaskId};
 
 /// Longer than any test: who is not woken shows.
@@ -153,6 +153,22 @@ pub(crate) async fn lost_ends_when_the_lease_is_lost<R: Rig>() {
     claim(queue).await;
     timeout(PATIENCE, queue.lost(lapsed)).await.expect("another's lease does not count");
     timeout(PATIENCE, queue.lost(Lease { id: TaskId::random(), delivery: 1 })).await.expect("never held");
+}
+
+pub(crate) async fn a_closed_queue_sends_away_who_waits_and_refuses_the_next<R: Rig>() {
+    let rig = R::new(LIMITS).await;
+    let queue = rig.queue();
+    let both = async {
+        tokio::join!(queue.claim(LONG), queue.claim(LONG), async {
+            sleep(MOMENT).await;
+            queue.close().await;
+        })
+    };
+    let (a, b, ()) = timeout(PATIENCE, both).await.expect("who waits is sent away");
+    assert!(matches!((&a, &b), (Ok(None), Ok(None))), "{a:?}, {b:?}");
+    assert!(queue.claim(LONG).await.is_err() && queue.ping().await.is_err());
+    let late = queue.submit(Submission { payload: payload(1), idempotency_key: None }).await;
+    assert!(matches!(late, Err(SubmitError::Unavailable(_))), "{late:?}");
 }
 
 pub(crate) async fn the_storage_answers<R: Rig>() {

@@ -30,6 +30,8 @@ enum Level {
     Ok,
     /// Worth knowing; `serve` may still work.
     Note,
+    /// It works, but not as it should.
+    Warning,
     Fail,
 }
 
@@ -59,6 +61,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitC
         let level = match level {
             Level::Ok => "ok",
             Level::Note => "note",
+            Level::Warning => "warn",
             Level::Fail => "FAIL",
         };
         println!("{level:<5} {what:<14} {text}");
@@ -67,7 +70,12 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitC
     for setting in config.describe() {
         println!("  {:<34} {:<28} {}", setting.key, setting.value, setting.source);
     }
-    println!("\n{}", if fine { "All is well." } else { "Something is missing: see FAIL above." });
+    let verdict = match (fine, findings.iter().any(|finding| finding.level == Level::Warning)) {
+        (false, _) => "Something is missing: see FAIL above.",
+        (true, true) => "It works, but see warn above.",
+        (true, false) => "All is well.",
+    };
+    println!("\n{verdict}");
     ExitCode::from(u8::from(!fine))
 }
 
@@ -82,7 +90,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.extend(components(config));
     findings.push(signatures(config));
-    findings.push(queue(config).await);
+    findings.extend(queue(config).await);
     findings.push(listener(config).await);
     findings
 }
@@ -159,10 +167,14 @@ fn signatures(config: &Config) -> Finding {
     }
 }
 
-async fn queue(config: &Config) -> Finding {
+async fn queue(config: &Config) -> Vec<Finding> {
     match app::open_queue(config, None).await {
         Ok(queue) => {
-            let stats = queue.stats().await;
+            let warnings = queue.warnings();
+            let stats = match queue.ping().await {
+                Ok(()) => queue.stats().await,
+                Err(error) => Err(error),
+            };
             queue.close().await;
             let key = config.queue.encryption_key_file.display();
             let told = stats.map(|stats| {
@@ -170,12 +182,13 @@ async fn queue(config: &Config) -> Finding {
                 let counts = format!("{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead");
                 format!("{} can be written: {counts}; photographs are sealed with {key}", config.queue.url)
             });
-            finding("queue", told.map_err(Into::into))
+            let warnings = warnings.into_iter().map(|text| Finding { what: "queue", level: Level::Warning, text });
+            [finding("queue", told.map_err(Into::into))].into_iter().chain(warnings).collect()
         }
         Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked { .. })) => {
-            Finding { what: "queue", level: Level::Note, text: format!("{error:#}") }
+            vec![Finding { what: "queue", level: Level::Note, text: format!("{error:#}") }]
         }
-        Err(error) => finding("queue", Err(error)),
+        Err(error) => vec![finding("queue", Err(error))],
     }
 }
 

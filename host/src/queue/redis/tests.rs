@@ -46,6 +46,7 @@ impl House {
             node: None,
             tls: Tls::default(),
             limits,
+            wait_replicas: 0,
             key_file: self.folder.path().join("payload.key"),
         }
     }

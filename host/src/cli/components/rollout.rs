@@ -119,7 +119,7 @@ fn ascii(json: &str) -> String {
 
 fn table(overview: &Value) -> String {
     let mut text = format!(
-        "{:<9} {:>4}  {:<12}  {:<9} {:>9}  {:<10} {}\n",
+        "{:<9} {:>4}  {:<12}  {:<10} {:>9}  {:<10} {}\n",
         "SLOT", "GEN", "DIGEST", "STATE", "SIZE", "SINCE", "FROM"
     );
     let mut line = |slot: &str, record: &Value, state: &str| {
@@ -127,8 +127,8 @@ fn table(overview: &Value) -> String {
         let signer = record["signer"].as_str().map(|signer| format!(", signed by {signer}")).unwrap_or_default();
         let _ = writeln!(
             text,
-            "{slot:<9} {:>4}  {:<12}  {state:<9} {:>7} K  {:<10} {}{bundle}{signer}",
-            record["generation"],
+            "{slot:<9} {:>4}  {:<12}  {state:<10} {:>7} K  {:<10} {}{bundle}{signer}",
+            record["generation"].as_u64().unwrap_or_default(),
             digest(record),
             record["size"].as_u64().unwrap_or_default() >> 10,
             ago(record["since"].as_u64().unwrap_or_default()),
@@ -191,7 +191,7 @@ mod tests {
             "history": [{ "at": 0, "event": "rolled_back", "generations": { "scorer": record }, "by": "me", "why": "so" }],
         });
         let text = table(&overview);
-        assert!(text.contains("scorer       3  abababababab  serving        68 K"), "{text}");
+        assert!(text.contains("scorer       3  abababababab  serving         68 K"), "{text}");
         assert!(text.contains("previous") && text.contains("rolled back scorer 3 by me: so"), "{text}");
     }
 

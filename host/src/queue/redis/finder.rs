@@ -13,6 +13,7 @@ use redis::{RedisConnectionInfo, TlsCertificates, Value};
 use tokio::time::timeout;
 
 use super::options::{OpenError, Tls};
+use super::server;
 use super::url::{Target, Way, place, read};
 use crate::queue::Unavailable;
 
@@ -115,7 +116,7 @@ impl Question {
     async fn ask(&self, one: &Client) -> Result<(String, u16), String> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connection = one.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|error| error.to_string())?;
+        let mut connection = connection.map_err(|error| server::words(&error))?;
         match self {
             Self::Primary(name) => ask_sentinel(&mut connection, name).await,
             Self::Slot(key) => {
@@ -130,14 +131,18 @@ impl Question {
 async fn ask_sentinel(connection: &mut MultiplexedConnection, primary: &str) -> Result<(String, u16), String> {
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("get-master-addr-by-name").arg(primary);
-    let known: Option<(String, u16)> = ask.query_async(connection).await.map_err(|error| error.to_string())?;
+    let words = |error: redis::RedisError| match server::words(&error) {
+        text if text.contains("unknown command") => "this is no Sentinel; name it in queue.url as redis://".to_owned(),
+        text => text,
+    };
+    let known: Option<(String, u16)> = ask.query_async(connection).await.map_err(words)?;
     known.ok_or_else(|| {
         format!("this Sentinel knows no primary {primary:?}; set the name in queue.url to that of \"sentinel monitor\"")
     })
 }
 
 async fn ask_member(connection: &mut MultiplexedConnection, key: &str) -> Result<(String, u16), String> {
-    let words = |error: redis::RedisError| match error.to_string() {
+    let words = |error: redis::RedisError| match server::words(&error) {
         text if text.contains("cluster support disabled") => {
             "this server is in no cluster; write queue.url as redis:// or redis+sentinel://".to_owned()
         }

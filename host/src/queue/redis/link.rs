@@ -23,6 +23,8 @@ use crate::queue::Unavailable;
 const CONNECT: Duration = Duration::from_millis(1500);
 /// So long an answer may take; a server that is slower counts as gone.
 const ANSWER: Duration = Duration::from_secs(2);
+/// So long replicas may take to confirm: a round that is under way and one more, each of a second.
+const CONFIRM: Duration = Duration::from_secs(3);
 /// Between two attempts to connect: at first, and at most.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// A connection that is lost sooner counts as a failed attempt.
@@ -105,14 +107,14 @@ impl Link {
     /// Sends a command and waits for its answer, but not for longer than two seconds.
     pub(super) async fn query<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
         let (generation, connection) = self.connection()?;
-        self.bounded(generation, command.query_async(&mut connection.line.clone())).await
+        self.bounded(ANSWER, generation, command.query_async(&mut connection.line.clone())).await
     }
 
-    /// As [`Link::query`]; then waits until the replicas have what was written, but not for longer than two seconds more.
+    /// As [`Link::query`]; then waits until the replicas have what was written, but not for longer than three seconds more.
     pub(super) async fn commit<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, Failure> {
         // One connection for both: after a failover, the new primary's replicas would know nothing of the command.
         let (generation, connection) = self.connection()?;
-        let answer = self.bounded(generation, command.query_async(&mut connection.line.clone())).await?;
+        let answer = self.bounded(ANSWER, generation, command.query_async(&mut connection.line.clone())).await?;
         if let Some(replicas) = connection.replicas {
             let confirmed = async {
                 match replicas.confirm().await {
@@ -121,7 +123,7 @@ impl Link {
                     Err(Unconfirmed::Broken(error)) => Err(error),
                 }
             };
-            self.bounded(generation, confirmed).await?.map_err(Failure::Gone)?;
+            self.bounded(CONFIRM, generation, confirmed).await?.map_err(Failure::Gone)?;
         }
         Ok(answer)
     }
@@ -149,11 +151,12 @@ impl Link {
     /// Waits for an answer, and gives the connection up if it is of no use any more.
     async fn bounded<T>(
         &self,
+        limit: Duration,
         generation: u64,
         answer: impl Future<Output = Result<T, RedisError>>,
     ) -> Result<T, Failure> {
-        let Ok(answer) = timeout(ANSWER, answer).await else {
-            let silent = Unavailable(format!("the server has not answered for {} s", ANSWER.as_secs()));
+        let Ok(answer) = timeout(limit, answer).await else {
+            let silent = Unavailable(format!("the server has not answered for {} s", limit.as_secs()));
             self.shared.give_up(generation, silent.clone());
             return Err(Failure::Gone(silent));
         };
@@ -249,7 +252,7 @@ impl Shared {
         };
         let silent = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let config = silent.clone().set_push_sender(listen);
-        let words = |error: RedisError| Unavailable(error.to_string());
+        let words = |error: RedisError| Unavailable(server::words(&error));
         let mut line = client.get_multiplexed_async_connection_with_config(&config).await.map_err(words)?;
         let info: String = redis::cmd("INFO").query_async(&mut line).await.map_err(words)?;
         let warnings = server::check(&info, self.finder.asks_a_cluster());

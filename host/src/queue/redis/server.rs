@@ -24,6 +24,19 @@ pub(super) fn is_of_no_use(error: &RedisError) -> bool {
     }
 }
 
+/// Why a connection was not made, with the mend where it is not in the words.
+pub(super) fn words(error: &RedisError) -> String {
+    let text = error.to_string();
+    let mend = if text.contains("invalid peer certificate") {
+        "; set queue.tls_ca to the authority of the server's certificate, which must name the host that is connected to"
+    } else if text.contains("received fatal alert") {
+        "; set queue.tls_certificate and queue.tls_key to a certificate that the server accepts"
+    } else {
+        ""
+    };
+    text + mend
+}
+
 /// Reads the answer to `INFO` and yields what the operator should be warned of. `as_member`: the server was found by asking
 /// a cluster.
 ///

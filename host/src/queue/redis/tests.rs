@@ -1,6 +1,18 @@
-//! The queue on a real redis-server against the contract, and what only a shared queue can do. Servers that die are in
-//! `outage`.
+//! The queue on a real redis-server against the contract, and what only a shared queue can do.
+//!
+//! # Layout
+//!
+//! - `process`: a redis-server of its own for one test.
+//! - `outage`: servers that die, hang, forget or are full.
+//! - `failover`: servers that are found by Sentinels, and one that takes over.
+//! - `cluster`: servers of a cluster, and a slot that moves.
+//! - `admission`: TLS, and a user who may do no more than a queue needs.
+//! - `clock`: clocks that step.
 
+mod admission;
+mod clock;
+mod cluster;
+mod failover;
 mod outage;
 mod process;
 
@@ -40,15 +52,7 @@ impl House {
     }
 
     fn options(&self, limits: contract::Limits) -> Options {
-        Options {
-            url: self.server.url(),
-            name: "test".to_owned(),
-            node: None,
-            tls: Tls::default(),
-            limits,
-            wait_replicas: 0,
-            key_file: self.folder.path().join("payload.key"),
-        }
+        options(self.server.url(), &self.folder, limits)
     }
 
     /// A node without a name, that lives by the server's time.
@@ -57,26 +61,38 @@ impl House {
     }
 }
 
-impl Node {
-    async fn of(house: House, limits: contract::Limits) -> Self {
-        let options = Options { node: Some("the node".to_owned()), ..house.options(limits) };
-        let clock = Arc::new(AtomicU64::new(1_800_000_000_000));
-        let queue = Redis::open_with(options.clone(), Time::Told(Arc::clone(&clock))).await.unwrap();
-        Self { options, clock, queue, house }
+/// A node without a name; those with the same folder share a key.
+fn options(url: String, folder: &TempDir, limits: contract::Limits) -> Options {
+    Options {
+        url,
+        name: "test".to_owned(),
+        node: None,
+        tls: Tls::default(),
+        wait_replicas: 0,
+        limits,
+        key_file: folder.path().join("payload.key"),
     }
+}
+
+/// The queue once it answers again, without help.
+async fn recovered(queue: &Redis) {
+    timeout(PATIENCE, async {
+        while queue.ping().await.is_err() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("it recovers alone");
 }
 
 #[async_trait]
 impl Rig for Node {
     async fn new(limits: contract::Limits) -> Self {
-        Self::of(House::new(&[]), limits).await
-    }
-
-    /// On the same server, emptied.
-    async fn again(self, limits: contract::Limits) -> Self {
-        self.queue.close().await;
-        assert_eq!(self.house.server.command("FLUSHALL"), b"+OK\r\n");
-        Self::of(self.house, limits).await
+        let house = House::new(&[]);
+        let options = Options { node: Some("the node".to_owned()), ..house.options(limits) };
+        let clock = Arc::new(AtomicU64::new(1_800_000_000_000));
+        let queue = Redis::open_with(options.clone(), Time::Told(Arc::clone(&clock))).await.unwrap();
+        Self { options, clock, queue, house }
     }
 
     fn queue(&self) -> &dyn Queue {
@@ -102,7 +118,11 @@ const WIDE: contract::Limits =
 #[tokio::test]
 async fn whoever_waits_is_woken_whichever_node_it_asked() {
     let house = House::new(&[]);
-    let (a, b) = (house.node(WIDE).await, house.node(WIDE).await);
+    work_together(house.node(WIDE).await, house.node(WIDE).await).await;
+}
+
+/// Submits, claims, settles and revokes with two nodes, each waiting for what the other does.
+async fn work_together(a: Redis, b: Redis) {
     let both = async {
         tokio::join!(b.claim(LONG), async {
             tokio::time::sleep(MOMENT).await;
@@ -265,8 +285,8 @@ async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
     rig.pass(LIMITS.payload_ttl).await;
     rig.pass(LIMITS.result_ttl).await;
     assert_eq!(counts(queue).await, [0; 4]);
-    // The counter of tasks, the rate at which they were settled, the key's fingerprint.
-    assert_eq!(rig.house.server.command("DBSIZE"), b":3\r\n");
+    // The counter of tasks, the rate at which they were settled, the key's fingerprint, the time.
+    assert_eq!(rig.house.server.command("DBSIZE"), b":4\r\n");
 }
 
 #[tokio::test]

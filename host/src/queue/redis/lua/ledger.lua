@@ -16,8 +16,8 @@
 -- {name}:ended      by when the task is forgotten
 -- {name}:dead       those of the ended that were given up, likewise
 -- {name}:node:NAME  what a node runs
--- {name}:seq, {name}:drain, {name}:fingerprint   the last task's place in line, how fast the queue drains, and which key
---                   the photographs are sealed with
+-- {name}:seq, {name}:drain, {name}:fingerprint, {name}:clock   the last task's place in line, how fast the queue drains,
+--                   which key the photographs are sealed with, and the queue's time
 --
 -- Published on '{name}:events': the id of a task that has ended or whose lease was lost; '+N' when N tasks became due.
 --
@@ -33,6 +33,25 @@ local now = tonumber(ARGV[1])
 if not now then
   local time = redis.call('TIME')
   now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
+end
+-- The queue's time never goes back, or no lease would run out and no try come due until the clock is where it was. When the
+-- clock is set back, time goes on from where it was, ahead of the clock by 'offset'. What is ahead is given back when the
+-- clock jumps forward. That is not told from a time in which no node was there: then all waits last longer by so much, once.
+-- 'last' is written once a second, for a queue that is only looked at should write little.
+do
+  local known = redis.call('HMGET', prefix .. 'clock', 'last', 'offset')
+  local last, offset = tonumber(known[1]) or 0, tonumber(known[2]) or 0
+  local before = offset
+  now = now + offset
+  if now < last - 1000 then
+    offset = offset + last - now
+  elseif now > last + 60000 then
+    offset = math.max(offset - (now - last), 0)
+  end
+  now = math.max(now + offset - before, last)
+  if offset ~= before or now >= last + 1000 then
+    redis.call('HSET', prefix .. 'clock', 'last', string.format('%.0f', now), 'offset', string.format('%.0f', offset))
+  end
 end
 
 local ready, delayed, overdue = prefix .. 'ready', prefix .. 'delayed', prefix .. 'overdue'

@@ -5,17 +5,6 @@ use super::*;
 /// So long a caller is kept waiting at most when the server is gone.
 const AT_MOST: Duration = Duration::from_millis(2500);
 
-/// The queue once it answers again, without help.
-async fn recovered(queue: &Redis) {
-    timeout(PATIENCE, async {
-        while queue.ping().await.is_err() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    })
-    .await
-    .expect("it recovers alone");
-}
-
 #[tokio::test]
 async fn a_server_that_is_killed_loses_no_accepted_task() {
     let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);

@@ -17,16 +17,37 @@ pub(super) struct Process {
     port: u16,
     folder: TempDir,
     settings: Vec<String>,
+    sentinel: bool,
+}
+
+/// A port of the loopback that nobody listens on.
+pub(super) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 impl Process {
     /// Starts a server that answers. `settings` are those of redis.conf, as arguments.
     pub(super) fn start(settings: &[&str]) -> Self {
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let settings = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let process = Self { child: Mutex::default(), port, folder: tempfile::tempdir().unwrap(), settings };
+        Self::begin(tempfile::tempdir().unwrap(), settings, false)
+    }
+
+    /// Starts a Sentinel that answers, with this sentinel.conf.
+    pub(super) fn start_sentinel(file: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join("sentinel.conf"), file).unwrap();
+        Self::begin(folder, Vec::new(), true)
+    }
+
+    fn begin(folder: TempDir, settings: Vec<String>, sentinel: bool) -> Self {
+        let process = Self { child: Mutex::default(), port: free_port(), folder, settings, sentinel };
         process.restart();
         process
+    }
+
+    /// Where it listens.
+    pub(super) fn port(&self) -> u16 {
+        self.port
     }
 
     pub(super) fn url(&self) -> String {
@@ -40,18 +61,32 @@ impl Process {
 
     /// Starts it again after [`Process::kill`], on the same port and files.
     pub(super) fn restart(&self) {
-        let child = Command::new("redis-server")
-            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--save", "", "--dir"])
+        let mut command = Command::new("redis-server");
+        if self.sentinel {
+            command.arg(self.folder.path().join("sentinel.conf")).arg("--sentinel");
+        } else {
+            command.args(["--save", ""]).args(&self.settings);
+        }
+        let child = command
+            .args(["--bind", "127.0.0.1", "--port", &self.port.to_string(), "--dir"])
             .arg(self.folder.path())
-            .args(&self.settings)
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .expect("redis-server is installed (Debian: apt-get install redis-server)");
         *self.child() = Some(child);
+        self.wait_until("PING", |answer| answer == "+PONG\r\n");
+    }
+
+    /// Sends a command again and again until the answer is as wanted.
+    pub(super) fn wait_until(&self, command: &str, wanted: impl Fn(&str) -> bool) {
         let start = Instant::now();
-        while self.command("PING") != b"+PONG\r\n" {
-            assert!(start.elapsed() < PATIENCE, "redis-server does not answer");
+        loop {
+            let answer = String::from_utf8_lossy(&self.command(command)).into_owned();
+            if wanted(&answer) {
+                return;
+            }
+            assert!(start.elapsed() < PATIENCE, "port {}, {command}: {answer}", self.port);
             std::thread::sleep(Duration::from_millis(5));
         }
     }

@@ -15,18 +15,25 @@ use tempfile::TempDir;
 pub struct Redis {
     folder: TempDir,
     port: u16,
+    settings: Vec<String>,
     child: Child,
 }
 
 impl Redis {
     /// Starts a server that writes every command to disk before it answers.
     pub fn start() -> Self {
+        Self::start_with(&["--appendonly", "yes", "--appendfsync", "always"])
+    }
+
+    /// Starts a server with these settings of redis.conf, as arguments.
+    pub fn start_with(settings: &[&str]) -> Self {
         let folder = TempDir::with_prefix("visavis-redis-").expect("the folder for temporary files can be written");
         let free = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let port = free.local_addr().expect("a bound socket has an address").port();
         drop(free);
-        let child = serve(folder.path(), port);
-        Self { folder, port, child }
+        let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
+        let child = serve(folder.path(), port, &settings);
+        Self { folder, port, settings, child }
     }
 
     /// Its URL.
@@ -47,7 +54,7 @@ impl Redis {
 
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
-        self.child = serve(self.folder.path(), self.port);
+        self.child = serve(self.folder.path(), self.port, &self.settings);
     }
 }
 
@@ -58,10 +65,9 @@ impl Drop for Redis {
     }
 }
 
-fn serve(folder: &Path, port: u16) -> Child {
-    let port_text = port.to_string();
-    let settings = ["--bind", "127.0.0.1", "--port", &port_text, "--appendonly", "yes", "--appendfsync", "always"];
+fn serve(folder: &Path, port: u16, settings: &[String]) -> Child {
     let child = Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(settings)
         .args(["--save", "", "--dir"])
         .arg(folder)

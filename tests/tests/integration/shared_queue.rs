@@ -118,3 +118,32 @@ fn without_redis_clients_are_told_at_once_and_service_returns_by_itself() {
     wait_for("the host is ready again", Duration::from_secs(30), || client.get("/readyz").status == 200);
     assert_eq!(client.verify(&form)["status"], "SUCCESS");
 }
+
+#[test]
+fn a_redis_that_may_lose_tasks_is_warned_of() {
+    let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
+    let setup = node(None);
+    let doctor = |redis: &Redis, json: &[&str]| {
+        setup.clone().set("VISAVIS_QUEUE__URL", &redis.url()).run([&["doctor"], json].concat())
+    };
+    let output = doctor(&redis, &[]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "it can be served with: {told}");
+    let warned: Vec<_> = told.lines().filter(|line| line.starts_with("warn  queue")).collect();
+    assert!(warned.len() == 2 && warned[0].contains("noeviction") && warned[1].contains("appendonly"), "{told}");
+    assert!(told.contains("ok    queue") && told.contains("see warn above"), "{told}");
+    let output = doctor(&redis, &["--json"]);
+    let findings: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let levels = findings["findings"].as_array().unwrap().iter().filter(|finding| finding["level"] == "warning");
+    assert!(findings["fine"] == true && levels.count() == 2, "{findings}");
+    let host = start(&setup, &redis, "edge");
+    let log = host.log();
+    assert!(log.contains("maxmemory-policy allkeys-lru") && log.contains("append-only file"), "{log}");
+
+    let told = String::from_utf8_lossy(&doctor(&Redis::start(), &[]).stdout).into_owned();
+    assert!(told.contains("All is well") && !told.contains("warn"), "{told}");
+    let replica = Redis::start_with(&["--replicaof", "127.0.0.1 1"]);
+    let output = doctor(&replica, &[]);
+    let told = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(!output.status.success() && told.contains("FAIL  queue") && told.contains("read-only replica"), "{told}");
+}

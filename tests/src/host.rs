@@ -117,10 +117,32 @@ impl Setup {
 
     /// Starts a host with other flags than `--listen`.
     pub fn start_with(&self, flags: &[&str]) -> Host {
+        self.launch(self.serve(flags))
+    }
+
+    /// Starts a host whose files must not become larger than so many bytes; writing more is an error and not its death.
+    pub fn start_within(&self, bytes: u64) -> Host {
+        let queue = format!("file:{}", self.data().join("queue.redb").display());
+        let mut command = self.serve(&["--queue", &queue]);
+        // SAFETY: between fork and exec only system calls are made, and they allocate nothing.
+        unsafe {
+            command.pre_exec(move || {
+                libc::signal(libc::SIGXFSZ, libc::SIG_IGN);
+                limit_files(0, bytes)
+            });
+        }
+        self.launch(command)
+    }
+
+    /// The program as a host, on free ports.
+    fn serve(&self, flags: &[&str]) -> Command {
+        self.command(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].iter().chain(flags))
+    }
+
+    /// Starts a host and waits until it is ready.
+    fn launch(&self, mut command: Command) -> Host {
         let log = self.folder().join("stderr.log");
         let stderr = OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
-        let mut command =
-            self.command(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].iter().chain(flags));
         command.stdout(Stdio::piped()).stderr(stderr);
         let mut child = spawn(command);
         let lines = read_lines(child.stdout.take().expect("stdout is piped"));
@@ -197,6 +219,11 @@ impl Host {
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.child.lock().expect("no test breaks off here").try_wait(), Ok(None))
+    }
+
+    /// Sets how large its files may become, bytes.
+    pub fn limit_files(&self, bytes: u64) {
+        limit_files(self.id().cast_signed(), bytes).expect("the host runs, and its limit may be changed");
     }
 
     /// Kills it as `kill -9` does.
@@ -317,6 +344,19 @@ pub(crate) fn spawn(mut command: Command) -> Child {
     let (reply, child) = channel();
     launcher.lock().expect("the launcher never breaks off").send((command, reply)).expect("the launcher lives");
     child.recv().expect("the launcher answers").expect("the host starts")
+}
+
+/// Sets how large the files of a process may become, bytes; 0 is the calling process. Only the limit that can be lifted
+/// again is set.
+fn limit_files(process: libc::pid_t, bytes: u64) -> std::io::Result<()> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: both calls only read or write a limit that outlives them.
+    let done = unsafe {
+        let known = libc::prlimit64(process, libc::RLIMIT_FSIZE, std::ptr::null(), &raw mut limit);
+        limit.rlim_cur = bytes.min(limit.rlim_max);
+        known == 0 && libc::prlimit64(process, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) == 0
+    };
+    if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
 /// Reads lines on a thread of their own, so that the host is never blocked by a full pipe.

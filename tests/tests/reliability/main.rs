@@ -12,5 +12,8 @@
 //! - `disk`: the embedded queue's disk full.
 //! - `endurance`: many tasks, and memory.
 
+mod disk;
+mod endurance;
 mod network;
+mod servers;
 mod workers;

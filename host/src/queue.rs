@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //!
+//! - `admin`: what an operator may ask.
 //! - `embedded`: the durable queue of a single node, in one redb file.
 //! - `codec`: a payload as bytes.
 //! - `redis`: the durable queue of many nodes, on a Redis.
@@ -12,6 +13,7 @@
 //! - `private`: files that only their owner may read.
 //! - `contract`: the tests that every backend must pass.
 
+mod admin;
 mod codec;
 #[cfg(test)]
 mod contract;
@@ -23,7 +25,9 @@ mod seal;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
+pub(crate) use self::admin::{Admin, DeadError, DeadTask};
 use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
 
 /// A task handed in.
@@ -105,7 +109,7 @@ pub(crate) enum RevokeError {
 }
 
 /// How many tasks are where.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Stats {
     /// Waiting for a worker, retries included.
     pub waiting: u64,
@@ -113,12 +117,12 @@ pub(crate) struct Stats {
     pub running: u64,
     /// Ended, with a result that still lives.
     pub ended: u64,
-    /// Given up after too many deliveries (they count as ended, too).
+    /// Given up, and not purged (they count as ended, too).
     pub dead: u64,
 }
 
 /// The limits of a queue, the same on every backend.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Limits {
     /// How many tasks may wait, retries included; further submissions are refused.
     pub(crate) max_length: u64,
@@ -128,7 +132,8 @@ pub(crate) struct Limits {
     pub(crate) max_deliveries: u32,
     /// How long an ended task is remembered.
     pub(crate) result_ttl: Duration,
-    /// How long a task may wait for a worker, counted from its submission.
+    /// How long a task may wait for a worker, and the payload of one that was given up is kept, both counted from its
+    /// submission.
     pub(crate) payload_ttl: Duration,
 }
 
@@ -136,13 +141,13 @@ pub(crate) struct Limits {
 ///
 /// Implementations pass `contract`. All durations are by a clock that does not step.
 #[async_trait]
-pub(crate) trait Queue: Send + Sync + 'static {
+pub(crate) trait Queue: Admin {
     /// Accepts a task. When this returns `Ok` the task survives `kill -9`. A known idempotency key with the same payload
     /// yields the first task's id.
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError>;
 
     /// Takes the oldest task that is due, waiting up to `wait` for one. A task whose lease ran out is due again; one
-    /// delivered more than the configured number of times ends as a failure, `processing_failed`, and counts as dead.
+    /// delivered more than the configured number of times is given up, as by [`Queue::bury`], as `processing_failed`.
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable>;
 
     /// Renews a lease to its full length. Call it every third of [`Queue::lease`].
@@ -150,6 +155,11 @@ pub(crate) trait Queue: Send + Sync + 'static {
 
     /// Ends a task; the payload is deleted with the same write. Only the holder of the newest lease can.
     async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<(), LeaseError>;
+
+    /// Gives a task up: it ends as a failure with this error, counts as dead, and its payload is kept until the limit
+    /// `payload_ttl` has passed since the submission, so that [`Admin::redeliver`] can open it again. Only the holder of the
+    /// newest lease can.
+    async fn bury(&self, lease: Lease, error: TaskError) -> Result<(), LeaseError>;
 
     /// Gives a task back, to be delivered again after `delay`, with `error` as the reason, for the log and for a task
     /// that ends up dead.
@@ -170,9 +180,6 @@ pub(crate) trait Queue: Send + Sync + 'static {
     /// Waits until the holder of `lease` no longer holds it (revoked or lost). For a worker that would stop early.
     async fn lost(&self, lease: Lease);
 
-    /// Counts tasks.
-    async fn stats(&self) -> Result<Stats, Unavailable>;
-
     /// Whether the storage can be written, for readiness.
     async fn ping(&self) -> Result<(), Unavailable>;
 
@@ -183,8 +190,4 @@ pub(crate) trait Queue: Send + Sync + 'static {
     fn warnings(&self) -> Vec<String> {
         Vec::new()
     }
-
-    /// Writes what was asked for so far and lets go of the storage. A claim that waits ends without a task. Call it last;
-    /// later calls are refused.
-    async fn close(&self);
 }

@@ -127,7 +127,7 @@ pub(crate) enum State {
 }
 
 impl State {
-    /// Whether a task in this state never changes again.
+    /// Whether a task in this state never changes again, unless an operator opens one again that was given up.
     pub(crate) fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked)
     }

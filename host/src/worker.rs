@@ -130,30 +130,39 @@ async fn attempt(
         let _ = work.await;
         return;
     };
-    let outcome = match result {
-        Ok(result) => Outcome::Success(result),
-        Err(Failed::Final(error)) => Outcome::Failure(error),
+    let end = match result {
+        Ok(result) => End::Settle(Outcome::Success(result)),
+        Err(Failed::Final(error)) => End::Settle(Outcome::Failure(error)),
         Err(Failed::Again(error)) => match retry::delay(retries, config.retries, retry::jitter()) {
             Some(delay) => {
                 tracing::warn!(id = %lease.id, retries, ?delay, reason = error.message, "a try failed; it is repeated");
                 report(lease, queue.retry(lease, delay, error).await);
                 return;
             }
-            None => Outcome::Failure(error),
+            None => End::Bury(error),
         },
-        Err(Failed::Cancelled) => Outcome::Failure(TaskError {
+        Err(Failed::Cancelled) => End::Settle(Outcome::Failure(TaskError {
             code: ErrorCode::ProcessingFailed,
             message: "the task was stopped by the host; send it again".into(),
             image: None,
             details: None,
-        }),
+        })),
     };
-    let ended = match &outcome {
-        Outcome::Success(_) => "success",
-        Outcome::Failure(error) => error.code.as_str(),
+    let ended = match &end {
+        End::Settle(Outcome::Success(_)) => "success",
+        End::Settle(Outcome::Failure(error)) | End::Bury(error) => error.code.as_str(),
     };
-    tracing::info!(id = %lease.id, ended, waited_ms = age.as_millis(), "task ended");
-    settle(queue.as_ref(), lease, outcome).await;
+    let dead = matches!(end, End::Bury(_));
+    tracing::info!(id = %lease.id, ended, dead, waited_ms = age.as_millis(), "task ended");
+    conclude(queue.as_ref(), lease, end).await;
+}
+
+/// How a try ends its task.
+enum End {
+    /// For good.
+    Settle(Outcome),
+    /// The host or a component failed too often: an operator may mend that and open the task again.
+    Bury(TaskError),
 }
 
 /// Does a task on the generation that is picked for it. What a canary cannot do is done again by the generation that serves,
@@ -219,12 +228,16 @@ async fn hold(queue: &dyn Queue, lease: Lease) {
     }
 }
 
-/// Settles, trying again while the queue is out of reach and the lease may still be held.
-async fn settle(queue: &dyn Queue, lease: Lease, outcome: Outcome) {
+/// Ends a task, trying again while the queue is out of reach and the lease may still be held.
+async fn conclude(queue: &dyn Queue, lease: Lease, end: End) {
     let give_up = Instant::now() + queue.lease();
     let mut failures = 0;
     loop {
-        match queue.settle(lease, outcome.clone()).await {
+        let written = match &end {
+            End::Settle(outcome) => queue.settle(lease, outcome.clone()).await,
+            End::Bury(error) => queue.bury(lease, error.clone()).await,
+        };
+        match written {
             Err(LeaseError::Unavailable(error)) if Instant::now() < give_up => {
                 tracing::warn!(id = %lease.id, %error, "a result was not stored; trying again");
                 tokio::time::sleep(retry::outage(failures, retry::jitter())).await;

@@ -4,11 +4,13 @@
 //!
 //! # Layout
 //!
+//! - `dead`: tasks that were given up, and what an operator does with them.
 //! - `life`: what may happen to one task, and who may do it.
 //! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
 //! - `waiting`: who is woken when, and many callers at once.
 //! - `model`: random histories, compared with a model step by step.
 
+pub(super) mod dead;
 pub(super) mod life;
 pub(super) mod limits;
 pub(super) mod model;
@@ -69,6 +71,14 @@ macro_rules! contract {
             life::nobody_but_the_holder_can_do_anything,
             life::a_crash_loses_nothing,
             life::a_crash_while_tasks_run_makes_them_due_at_once,
+            dead::a_task_that_is_given_up_is_a_failure_and_listed,
+            dead::a_dead_task_is_opened_again_with_all_its_tries,
+            dead::a_dead_task_without_photographs_is_not_opened_again,
+            dead::a_dead_task_that_is_opened_again_late_ends_in_time,
+            dead::a_purged_task_is_unknown,
+            dead::only_the_dead_are_redelivered_or_purged,
+            dead::the_dead_survive_a_crash_and_are_forgotten_in_time,
+            dead::the_dead_are_listed_in_the_order_of_their_end,
             limits::a_full_queue_refuses_until_there_is_room,
             limits::too_many_lost_leases_end_a_task,
             limits::too_many_retries_end_a_task,

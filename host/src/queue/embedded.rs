@@ -1,10 +1,11 @@
 //! The durable queue of a single node, in one redb file.
 //!
-//! Owns the way from callers to the one writer thread and back, and the sealing of payloads outside that thread. Must
-//! never know HTTP, WebAssembly or models.
+//! Owns how the file is opened, and the sealing of payloads outside the one thread that writes. Must never know HTTP,
+//! WebAssembly or models.
 //!
 //! # Layout
 //!
+//! - `handle`: the way to the writer and back; all that needs no key.
 //! - `command`: what callers ask of the writer.
 //! - `writer`: the thread; group commit and timers.
 //! - `ledger`: the rules, as a state machine without storage.
@@ -17,6 +18,7 @@ mod board;
 mod clock;
 mod command;
 mod drain;
+mod handle;
 mod ledger;
 mod record;
 mod store;
@@ -25,23 +27,22 @@ mod tests;
 mod writer;
 
 use std::io;
-use std::path::PathBuf;
-use std::sync::mpsc::{self, Sender};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::oneshot;
 
-use self::board::{Board, Standing};
+use self::board::Standing;
 use self::clock::{Clock, System};
-use self::command::{Answer, Command, Refusal};
+use self::command::{Command, Refusal};
+use self::handle::Handle;
+use self::ledger::Interruption;
 use self::record::Idempotency;
 use self::store::{Opener, Store};
-use self::writer::Writer;
 use super::seal::{self, Key, KeyError};
-use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use super::{Admin, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission};
+use super::{SubmitError, Unavailable, codec};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
 
 /// How an embedded queue is set up.
@@ -95,6 +96,12 @@ pub(crate) enum OpenError {
         /// What the operating system says.
         source: io::Error,
     },
+    /// There is no queue in the file, and none was to be made.
+    #[error("queue file {}: there is no queue in it; name the file of a host's queue by queue.url or --queue", path.display())]
+    Missing {
+        /// The file that should be.
+        path: PathBuf,
+    },
     /// The file was opened and then could not be written.
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
@@ -103,17 +110,13 @@ pub(crate) enum OpenError {
     Key(#[from] KeyError),
 }
 
-/// The queue. Call [`Queue::close`] before the process ends; without that nothing is lost, but the next start has to
+/// The queue. Call [`Admin::close`] before the process ends; without that nothing is lost, but the next start has to
 /// check the whole file.
 pub(crate) struct Embedded {
-    commands: Sender<Command>,
-    board: Arc<Board>,
-    store: Arc<Store>,
+    handle: Handle,
     key: Arc<Key>,
     clock: Arc<dyn Clock>,
-    lease: Duration,
-    max_length: u64,
-    writer: Mutex<Option<JoinHandle<()>>>,
+    limits: Limits,
 }
 
 impl Embedded {
@@ -149,31 +152,33 @@ impl Embedded {
         clock: Arc<dyn Clock>,
         opener: Opener,
     ) -> Result<Self, OpenError> {
-        let (store, tasks) = Store::open(&path, key.fingerprint(), opener)?;
-        let store = Arc::new(store);
-        let Limits { max_length, lease, .. } = limits;
-        let (commands, inbox) = mpsc::channel();
-        let writer = Writer::start(limits, Arc::clone(&clock), Arc::clone(&store), tasks, commands.clone())?;
-        let board = writer.board();
-        let writer = thread::Builder::new()
-            .name("queue-writer".to_owned())
-            .spawn(move || writer.run(&inbox))
-            .map_err(|source| OpenError::Io { path, source })?;
-        let (key, writer) = (Arc::new(key), Mutex::new(Some(writer)));
-        Ok(Self { commands, board, store, key, clock, lease, max_length, writer })
+        let opened = Store::open(&path, opener)?;
+        opened.store.prepare(key.fingerprint(), &limits)?;
+        let handle = Handle::start(opened, limits, Arc::clone(&clock), Interruption::Process)?;
+        Ok(Self { handle, key: Arc::new(key), clock, limits })
     }
 
-    /// Sends a command and waits for the answer.
-    async fn ask<T, E: From<Unavailable>>(&self, command: impl FnOnce(Answer<T, E>) -> Command) -> Result<T, E> {
-        let (answer, result) = oneshot::channel();
-        let gone = || Unavailable("its writer has ended; restart visavis if it was not told to stop".to_owned());
-        self.commands.send(command(answer)).map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
+    /// Opens the file for an operator while no host has it: makes neither file nor key, and leaves the tasks as the last
+    /// host left them, but for what time does by itself. That goes by the limits of that host. Blocks while the file is read.
+    ///
+    /// # Errors
+    /// The file cannot be used, or there is none; the error says what to do.
+    pub(crate) fn visit(path: &Path, limits: Limits) -> Result<impl Admin, OpenError> {
+        Self::visit_with(path, limits, Arc::new(System::start()))
+    }
+
+    fn visit_with(path: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Result<Handle, OpenError> {
+        if !std::fs::metadata(path).is_ok_and(|file| file.len() > 0) {
+            return Err(OpenError::Missing { path: path.to_owned() });
+        }
+        let opened = Store::open(path, Box::new(store::open_file))?;
+        let limits = opened.store.limits()?.unwrap_or(limits);
+        Handle::start(opened, limits, clock, Interruption::Storage)
     }
 
     /// Reads a claimed task's payload.
     async fn payload(&self, id: TaskId) -> Result<Result<Payload, String>, Unavailable> {
-        let (store, key) = (Arc::clone(&self.store), Arc::clone(&self.key));
+        let (store, key) = (Arc::clone(&self.handle.store), Arc::clone(&self.key));
         blocking(move || {
             let Some(mut bytes) = store.payload(id)? else { return Ok(Err("there is no payload".to_owned())) };
             if let Err(e) = key.open(id, &mut bytes) {
@@ -186,13 +191,15 @@ impl Embedded {
 
     /// The view of a task; `None` when it was forgotten meanwhile.
     async fn view(&self, id: TaskId, state: State) -> Result<Option<TaskView>, Unavailable> {
-        let outcome = match state {
-            State::Pending | State::Started | State::Retry => None,
-            State::Revoked => Some(revoked()),
+        let (state, outcome) = match state {
+            State::Pending | State::Started | State::Retry => (state, None),
+            State::Revoked => (state, Some(revoked())),
             State::Success | State::Failure => {
-                let store = Arc::clone(&self.store);
+                let store = Arc::clone(&self.handle.store);
+                // A task that was opened again meanwhile may have ended in another way.
                 match blocking(move || store.outcome(id)).await?? {
-                    Some(outcome) => Some(outcome),
+                    Some(outcome @ Outcome::Success(_)) => (State::Success, Some(outcome)),
+                    Some(outcome @ Outcome::Failure(_)) => (State::Failure, Some(outcome)),
                     None => return Ok(None),
                 }
             }
@@ -201,10 +208,26 @@ impl Embedded {
     }
 }
 
-impl Drop for Embedded {
-    fn drop(&mut self) {
-        // The writer finishes what it was asked and closes the file; nobody waits for it here.
-        let _ = self.commands.send(Command::Close);
+#[async_trait]
+impl Admin for Embedded {
+    async fn stats(&self) -> Result<Stats, Unavailable> {
+        self.handle.stats().await
+    }
+
+    async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable> {
+        self.handle.dead(limit).await
+    }
+
+    async fn redeliver(&self, id: TaskId) -> Result<(), DeadError> {
+        self.handle.redeliver(id).await
+    }
+
+    async fn purge(&self, id: TaskId) -> Result<(), DeadError> {
+        self.handle.purge(id).await
+    }
+
+    async fn close(&self) {
+        self.handle.close().await;
     }
 }
 
@@ -212,8 +235,8 @@ impl Drop for Embedded {
 impl Queue for Embedded {
     async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
         // Spares the sealing when the answer is known. With a key, the task may be there already.
-        let figures = self.board.figures();
-        if idempotency_key.is_none() && figures.stats.waiting >= self.max_length {
+        let figures = self.handle.board.figures();
+        if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
             return Err(SubmitError::Full { retry_after: figures.retry_after });
         }
         let id = TaskId::random();
@@ -226,13 +249,13 @@ impl Queue for Embedded {
             (idempotency, bytes)
         })
         .await?;
-        self.ask(|answer| Command::Submit { id, idempotency, sealed, answer }).await
+        self.handle.ask(|answer| Command::Submit { id, idempotency, sealed, answer }).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
         let deadline = self.clock.now().after(wait);
         loop {
-            let Some(grant) = self.ask(|answer| Command::Claim { deadline, answer }).await? else {
+            let Some(grant) = self.handle.ask(|answer| Command::Claim { deadline, answer }).await? else {
                 return Ok(None);
             };
             let lease = grant.claimed.lease;
@@ -257,25 +280,29 @@ impl Queue for Embedded {
     }
 
     async fn extend(&self, lease: Lease) -> Result<(), LeaseError> {
-        self.ask(|answer| Command::Extend { lease, answer }).await
+        self.handle.ask(|answer| Command::Extend { lease, answer }).await
     }
 
     async fn settle(&self, lease: Lease, outcome: Outcome) -> Result<(), LeaseError> {
-        self.ask(|answer| Command::Settle { lease, outcome, answer }).await
+        self.handle.ask(|answer| Command::Settle { lease, outcome, answer }).await
+    }
+
+    async fn bury(&self, lease: Lease, error: TaskError) -> Result<(), LeaseError> {
+        self.handle.ask(|answer| Command::Bury { lease, error, answer }).await
     }
 
     async fn retry(&self, lease: Lease, delay: Duration, error: TaskError) -> Result<(), LeaseError> {
-        self.ask(|answer| Command::Retry { lease, delay, error, answer }).await
+        self.handle.ask(|answer| Command::Retry { lease, delay, error, answer }).await
     }
 
     async fn release(&self, lease: Lease) -> Result<(), LeaseError> {
-        self.ask(|answer| Command::Release { lease, answer: Some(answer) }).await
+        self.handle.ask(|answer| Command::Release { lease, answer: Some(answer) }).await
     }
 
     async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable> {
         let ended = async {
             loop {
-                let (standing, changed) = self.board.watch(id)?;
+                let (standing, changed) = self.handle.board.watch(id)?;
                 if standing.state.is_final() {
                     return Some(standing);
                 }
@@ -283,9 +310,9 @@ impl Queue for Embedded {
             }
         };
         let standing = if wait.is_zero() {
-            self.board.look(id)
+            self.handle.board.look(id)
         } else {
-            tokio::time::timeout(wait, ended).await.unwrap_or_else(|_| self.board.look(id))
+            tokio::time::timeout(wait, ended).await.unwrap_or_else(|_| self.handle.board.look(id))
         };
         match standing {
             Some(Standing { state, .. }) => self.view(id, state).await,
@@ -294,7 +321,7 @@ impl Queue for Embedded {
     }
 
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
-        match self.ask(|answer| Command::Revoke { id, answer }).await {
+        match self.handle.ask(|answer| Command::Revoke { id, answer }).await {
             Ok(()) => Ok(TaskView { id, state: State::Revoked, outcome: Some(revoked()) }),
             Err(Refusal::Unknown) => Err(RevokeError::Unknown),
             Err(Refusal::Ended) => match self.status(id, Duration::ZERO).await? {
@@ -306,34 +333,19 @@ impl Queue for Embedded {
     }
 
     async fn lost(&self, lease: Lease) {
-        while let Some((standing, changed)) = self.board.watch(lease.id)
+        while let Some((standing, changed)) = self.handle.board.watch(lease.id)
             && standing == (Standing { state: State::Started, delivery: lease.delivery })
         {
             changed.await;
         }
     }
 
-    async fn stats(&self) -> Result<Stats, Unavailable> {
-        Ok(self.board.figures().stats)
-    }
-
     async fn ping(&self) -> Result<(), Unavailable> {
-        self.ask(|answer| Command::Ping { answer }).await
+        self.handle.ask(|answer| Command::Ping { answer }).await
     }
 
     fn lease(&self) -> Duration {
-        self.lease
-    }
-
-    async fn close(&self) {
-        // A writer that has ended already takes no commands.
-        let _ = self.commands.send(Command::Close);
-        let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writer) = writer
-            && !matches!(blocking(move || writer.join()).await, Ok(Ok(())))
-        {
-            tracing::error!("the queue's writer had failed before it was closed");
-        }
+        self.limits.lease
     }
 }
 

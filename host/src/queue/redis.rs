@@ -16,8 +16,10 @@
 //! - `server`: whether a server is fit to hold a queue.
 //! - `bell`: who is woken by what happens elsewhere.
 //! - `grant`: a task on its way to a worker.
+//! - `admin`: what an operator asks, also without being a node.
 //! - `answer`: what the scripts answer, in the words of the house.
 
+mod admin;
 mod answer;
 mod bell;
 mod finder;
@@ -39,6 +41,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
+pub(crate) use self::admin::visit;
 use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
 use self::finder::Finder;
@@ -61,22 +64,23 @@ const LONGEST_REASON: usize = 1000;
 /// The queue.
 pub(crate) struct Redis {
     inner: Arc<Inner>,
+    key: Arc<Key>,
     tender: JoinHandle<()>,
 }
 
 /// What outlives a caller that goes away: a claim must be able to give its task back.
 struct Inner {
+    /// Where the server was looked for, without user and password.
+    address: String,
     link: Link,
     bell: Arc<Bell>,
     scripts: Scripts,
     context: Context,
-    key: Arc<Key>,
     /// Wakes the tender early.
     sooner: Notify,
     errands: Errands,
     node: String,
-    lease: Duration,
-    max_length: u64,
+    limits: Limits,
 }
 
 impl Redis {
@@ -89,35 +93,17 @@ impl Redis {
     }
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
-        let Options { url, name, node, tls, wait_replicas, limits, key_file } = options;
-        let Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl } = limits;
-        let tag = tag(&name)?;
-        let finder = Finder::new(&url, &tls, &tag)?;
-        let address = finder.address();
-        let unreachable = |why| OpenError::Unreachable { address: address.clone(), why };
-        let key = Key::load_or_create(&key_file)?;
-        let bell = Arc::new(Bell::default());
-        let link = Link::open(finder, tag.clone(), wait_replicas, Arc::clone(&bell)).await.map_err(unreachable)?;
-        let limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
-        let inner = Arc::new(Inner {
-            link,
-            bell,
-            scripts: Scripts::new(),
-            context: Context { tag, time, limits },
-            key: Arc::new(key),
-            sooner: Notify::new(),
-            errands: Errands::default(),
-            node: node.unwrap_or_else(|| hex::encode(TaskId::random().0)),
-            lease,
-            max_length,
-        });
-        match inner.enter().await.map_err(unreachable)? {
-            Some(0) => {}
-            Some(tasks) => tracing::info!(tasks, node = inner.node, "took back what this node ran when it stopped"),
-            None => return Err(OpenError::OtherKey { path: key_file, address }),
+        let key = Key::load_or_create(&options.key_file)?;
+        let inner = Arc::new(Inner::connect(&options, time).await?);
+        let address = inner.address.clone();
+        match inner.enter(&key).await {
+            Ok(Some(0)) => {}
+            Ok(Some(tasks)) => tracing::info!(tasks, node = inner.node, "took back what this node ran when it stopped"),
+            Ok(None) => return Err(OpenError::OtherKey { path: options.key_file, address }),
+            Err(why) => return Err(OpenError::Unreachable { address, why }),
         }
         let tender = tokio::spawn(tend(Arc::clone(&inner)));
-        Ok(Self { inner, tender })
+        Ok(Self { inner, key: Arc::new(key), tender })
     }
 }
 
@@ -153,14 +139,47 @@ struct Tended {
 }
 
 impl Inner {
+    async fn connect(options: &Options, time: Time) -> Result<Self, OpenError> {
+        let tag = tag(&options.name)?;
+        let finder = Finder::new(&options.url, &options.tls, &tag)?;
+        let address = finder.address();
+        let bell = Arc::new(Bell::default());
+        let link = match Link::open(finder, tag.clone(), options.wait_replicas, Arc::clone(&bell)).await {
+            Ok(link) => link,
+            Err(why) => return Err(OpenError::Unreachable { address, why }),
+        };
+        let mut inner = Self {
+            address,
+            link,
+            bell,
+            scripts: Scripts::new(),
+            context: Context { tag, time, limits: [0; 4] },
+            sooner: Notify::new(),
+            errands: Errands::default(),
+            node: options.node.clone().unwrap_or_else(|| hex::encode(TaskId::random().0)),
+            limits: options.limits,
+        };
+        inner.go_by(options.limits);
+        Ok(inner)
+    }
+
+    fn go_by(&mut self, limits: Limits) {
+        let Limits { lease, max_deliveries, result_ttl, payload_ttl, .. } = limits;
+        self.context.limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
+        self.limits = limits;
+    }
+
     fn call<'a>(&'a self, script: &'a Script) -> Call<'a> {
         script.call(&self.context)
     }
 
     /// Joins the queue, and yields how many tasks were taken back; `None` when other nodes seal with another key.
-    async fn enter(&self) -> Result<Option<u64>, Unavailable> {
-        let fingerprint = hex::encode(self.key.fingerprint());
-        let tasks: i64 = self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).send(&self.link).await?;
+    async fn enter(&self, key: &Key) -> Result<Option<u64>, Unavailable> {
+        let fingerprint = hex::encode(key.fingerprint());
+        let limits =
+            serde_json::to_string(&self.limits).map_err(|error| Unavailable(format!("the limits: {error}")))?;
+        let call = self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).arg(limits);
+        let tasks: i64 = call.send(&self.link).await?;
         Ok(tasks.try_into().ok())
     }
 
@@ -214,8 +233,7 @@ impl Inner {
             Outcome::Success(_) => "S",
             Outcome::Failure(_) => "F",
         };
-        let json = serde_json::to_string(outcome).map_err(|error| Unavailable(format!("an outcome: {error}")))?;
-        self.as_holder(self.with_lease(&self.scripts.settle, lease).arg(phase).arg(json).commit()).await
+        self.as_holder(self.with_lease(&self.scripts.settle, lease).arg(phase).arg(json(outcome)?).commit()).await
     }
 }
 
@@ -224,7 +242,7 @@ impl Queue for Redis {
     async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
         self.inner.link.check()?;
         let id = TaskId::random();
-        let key = Arc::clone(&self.inner.key);
+        let key = Arc::clone(&self.key);
         let (hash, digest, sealed) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
             let (hash, digest) = match idempotency_key {
@@ -235,13 +253,13 @@ impl Queue for Redis {
             (hash, digest, bytes)
         })
         .await?;
-        let Inner { link, scripts, context, max_length, .. } = self.inner.as_ref();
+        let Inner { link, scripts, context, limits, .. } = self.inner.as_ref();
         // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
         // they have arrived; should nothing come of it, they expire.
         let mut store = redis::cmd("SET");
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
-            let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(*max_length);
+            let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
             call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
@@ -277,7 +295,7 @@ impl Queue for Redis {
             };
             if let Some(granted) = granted {
                 let lease = granted.lease();
-                let (key, sealed) = (Arc::clone(&self.inner.key), granted.sealed);
+                let (key, sealed) = (Arc::clone(&self.key), granted.sealed);
                 match blocking(move || unseal(&key, lease.id, sealed)).await? {
                     Ok(payload) => {
                         granted.grant.keep();
@@ -307,10 +325,14 @@ impl Queue for Redis {
         self.inner.settle(lease, &outcome).await
     }
 
+    async fn bury(&self, lease: Lease, error: TaskError) -> Result<(), LeaseError> {
+        let why = reason(&error);
+        let call = self.inner.with_lease(&self.inner.scripts.bury, lease).arg(json(&Outcome::Failure(error))?).arg(why);
+        self.inner.as_holder(call.commit()).await
+    }
+
     async fn retry(&self, lease: Lease, delay: Duration, error: TaskError) -> Result<(), LeaseError> {
-        let mut why = format!("{}: {}", error.code.as_str(), error.message);
-        why.truncate(why.floor_char_boundary(LONGEST_REASON));
-        let call = self.inner.with_lease(&self.inner.scripts.retry, lease).arg(millis(delay)).arg(why);
+        let call = self.inner.with_lease(&self.inner.scripts.retry, lease).arg(millis(delay)).arg(reason(&error));
         self.inner.as_holder(call).await?;
         self.inner.sooner.notify_one();
         Ok(())
@@ -369,33 +391,29 @@ impl Queue for Redis {
         }
     }
 
-    async fn stats(&self) -> Result<Stats, Unavailable> {
-        loop {
-            let tended = self.inner.tend().await?;
-            if tended.all {
-                return Ok(tended.stats);
-            }
-        }
-    }
-
     async fn ping(&self) -> Result<(), Unavailable> {
         let written: bool = self.inner.call(&self.inner.scripts.probe).commit().send(&self.inner.link).await?;
         written.then_some(()).ok_or_else(|| Unavailable("the server did not write".to_owned()))
     }
 
     fn lease(&self) -> Duration {
-        self.inner.lease
+        self.inner.limits.lease
     }
 
     fn warnings(&self) -> Vec<String> {
         self.inner.link.warnings()
     }
+}
 
-    async fn close(&self) {
-        self.tender.abort();
-        self.inner.errands.done().await;
-        self.inner.link.close();
-    }
+/// Why a try failed, for people.
+fn reason(error: &TaskError) -> String {
+    let mut why = format!("{}: {}", error.code.as_str(), error.message);
+    why.truncate(why.floor_char_boundary(LONGEST_REASON));
+    why
+}
+
+fn json(outcome: &Outcome) -> Result<String, Unavailable> {
+    serde_json::to_string(outcome).map_err(|error| Unavailable(format!("an outcome: {error}")))
 }
 
 /// When a wait ends. The end of time is far enough away for all who wait.

@@ -1,8 +1,8 @@
 //! Random histories, compared with a model step by step.
 //!
 //! The model is as simple as can be: a list of all tasks ever accepted, searched from end to end. After every step each
-//! task's view and the counts must be the model's. So no task is lost, none has two outcomes, and none that was revoked
-//! gets a result. Needs a rig whose time passes in [`Rig::pass`] alone.
+//! task's view, the counts and the list of the dead must be the model's. So no task is lost, none has two outcomes unless an
+//! operator opened it again, and none that was revoked gets a result. Needs a rig whose time passes in [`Rig::pass`] alone.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 
 use super::waiting::all;
 use super::{Limits, Rig, error, payload, success};
-use crate::queue::{Lease, LeaseError, RevokeError, Submission, SubmitError};
+use crate::queue::{DeadError, DeadTask, Lease, LeaseError, RevokeError, Submission, SubmitError};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
 const LIMITS: Limits = Limits {
@@ -30,9 +30,12 @@ enum Step {
     Claim,
     Extend { back: usize },
     Settle { back: usize, fine: bool },
+    Bury { back: usize },
     Retry { back: usize, delay: u64 },
     Release { back: usize },
     Revoke { back: usize },
+    DeadRetry { back: usize },
+    DeadPurge { back: usize },
     Pass { time: u64 },
     Crash,
 }
@@ -44,9 +47,12 @@ fn step() -> impl Strategy<Value = Step> {
         8 => Just(Step::Claim),
         2 => back().prop_map(|back| Step::Extend { back }),
         4 => (back(), any::<bool>()).prop_map(|(back, fine)| Step::Settle { back, fine }),
+        2 => back().prop_map(|back| Step::Bury { back }),
         3 => (back(), 0u64..250).prop_map(|(back, delay)| Step::Retry { back, delay }),
         2 => back().prop_map(|back| Step::Release { back }),
         2 => back().prop_map(|back| Step::Revoke { back }),
+        3 => back().prop_map(|back| Step::DeadRetry { back }),
+        1 => back().prop_map(|back| Step::DeadPurge { back }),
         4 => prop_oneof![3 => 1u64..130, 1 => 1u64..1000].prop_map(|time| Step::Pass { time }),
         1 => Just(Step::Crash),
     ]
@@ -70,6 +76,8 @@ struct Task {
     delivery: u32,
     tries: u32,
     retries: u32,
+    /// Why the last try failed.
+    reason: String,
     /// As settled; what the queue itself ends a task with is told by its code.
     outcome: Option<Result<Outcome, ErrorCode>>,
 }
@@ -108,6 +116,32 @@ impl Model {
         })
     }
 
+    /// Those that were given up, in the order in which the queue lists them.
+    fn dead(&self) -> Vec<DeadTask> {
+        let ended = |task: &&Task| matches!(task.phase, Phase::Ended { dead: true, .. });
+        let mut tasks: Vec<_> = self.tasks.iter().filter(ended).collect();
+        tasks.sort_by_key(|task| match task.phase {
+            Phase::Ended { at, .. } => (at, task.id),
+            _ => (0, task.id),
+        });
+        let described = tasks.into_iter().map(|task| DeadTask {
+            id: task.id,
+            age: Duration::from_millis(self.now - task.submitted),
+            tries: task.tries,
+            reason: task.reason.clone(),
+            payload_left: task.payload_left(self.now),
+        });
+        described.collect()
+    }
+
+    /// The task that an operator means: the dead are more likely to be meant.
+    fn meant(&mut self, back: usize) -> Option<&mut Task> {
+        let dead = |task: &Task| matches!(task.phase, Phase::Ended { dead: true, .. });
+        let mut order: Vec<_> = self.tasks.iter_mut().rev().collect();
+        order.sort_by_key(|task| !dead(task));
+        order.into_iter().nth(back)
+    }
+
     fn due(&mut self) -> Option<&mut Task> {
         let now = self.now;
         self.tasks.iter_mut().find(|task| matches!(task.phase, Phase::Waiting { due } if due <= now))
@@ -119,7 +153,9 @@ impl Model {
         for task in &mut self.tasks {
             loop {
                 match task.phase {
-                    Phase::Running { until } if until <= now => task.give_back(now, 0),
+                    Phase::Running { until } if until <= now => {
+                        task.give_back(now, 0, Some("the worker stopped answering"))
+                    }
                     Phase::Waiting { .. } if task.submitted + millis(LIMITS.payload_ttl) <= now => {
                         task.end(State::Failure, now, false, Err(ErrorCode::Timeout));
                     }
@@ -138,7 +174,16 @@ impl Task {
         self.outcome = Some(outcome);
     }
 
-    fn give_back(&mut self, now: u64, delay: u64) {
+    /// For how much longer the payload of a dead task is kept.
+    fn payload_left(&self, now: u64) -> Option<Duration> {
+        let until = self.submitted + millis(LIMITS.payload_ttl);
+        (now < until).then(|| Duration::from_millis(until - now))
+    }
+
+    fn give_back(&mut self, now: u64, delay: u64, why: Option<&str>) {
+        if let Some(why) = why {
+            self.reason = why.to_owned();
+        }
         if self.tries >= LIMITS.max_deliveries {
             self.end(State::Failure, now, true, Err(ErrorCode::ProcessingFailed));
         } else {
@@ -176,11 +221,20 @@ impl<R: Rig> Pair<R> {
                 let held = held.map(|task| task.end(state, now, false, Ok(outcome.clone())));
                 agree(held, self.rig.queue().settle(lease, outcome).await);
             }
+            Step::Bury { back } => {
+                let (lease, now) = (self.model.lease(back), self.model.now);
+                let error = error("beyond help");
+                let held = self.model.holder(lease).map(|task| {
+                    task.reason = "processing_failed: beyond help".to_owned();
+                    task.end(State::Failure, now, true, Ok(Outcome::Failure(error.clone())));
+                });
+                agree(held, self.rig.queue().bury(lease, error).await);
+            }
             Step::Retry { back, delay } => {
                 let (lease, now) = (self.model.lease(back), self.model.now);
                 let held = self.model.holder(lease).map(|task| {
                     task.retries += 1;
-                    task.give_back(now, delay);
+                    task.give_back(now, delay, Some("processing_failed: flaky"));
                 });
                 agree(held, self.rig.queue().retry(lease, Duration::from_millis(delay), error("flaky")).await);
             }
@@ -188,11 +242,13 @@ impl<R: Rig> Pair<R> {
                 let (lease, now) = (self.model.lease(back), self.model.now);
                 let held = self.model.holder(lease).map(|task| {
                     task.tries -= 1;
-                    task.give_back(now, 0);
+                    task.give_back(now, 0, None);
                 });
                 agree(held, self.rig.queue().release(lease).await);
             }
             Step::Revoke { back } => self.revoke(back).await,
+            Step::DeadRetry { back } => self.redeliver(back).await,
+            Step::DeadPurge { back } => self.purge(back).await,
             Step::Pass { time } => {
                 self.model.now += time;
                 self.rig.pass(Duration::from_millis(time)).await;
@@ -200,7 +256,11 @@ impl<R: Rig> Pair<R> {
             Step::Crash => {
                 let now = self.model.now;
                 let running = |task: &&mut Task| matches!(task.phase, Phase::Running { .. });
-                self.model.tasks.iter_mut().filter(running).for_each(|task| task.give_back(now, 0));
+                self.model
+                    .tasks
+                    .iter_mut()
+                    .filter(running)
+                    .for_each(|task| task.give_back(now, 0, Some("the host stopped")));
                 self.rig = self.rig.crash().await;
             }
         }
@@ -234,6 +294,7 @@ impl<R: Rig> Pair<R> {
                     delivery,
                     tries,
                     retries,
+                    reason: String::new(),
                     outcome: None,
                 });
             }
@@ -273,9 +334,39 @@ impl<R: Rig> Pair<R> {
         }
     }
 
+    async fn redeliver(&mut self, back: usize) {
+        let now = self.model.now;
+        let Some(task) = self.model.meant(back) else { return };
+        let result = self.rig.queue().redeliver(task.id).await;
+        match task.phase {
+            Phase::Ended { dead: true, .. } if task.payload_left(now).is_some() => {
+                result.unwrap();
+                task.phase = Phase::Waiting { due: now };
+                (task.tries, task.retries, task.outcome) = (0, 0, None);
+            }
+            Phase::Ended { dead: true, .. } => assert!(matches!(result, Err(DeadError::PayloadGone)), "{result:?}"),
+            Phase::Forgotten => assert!(matches!(result, Err(DeadError::Unknown)), "{result:?}"),
+            _ => assert!(matches!(result, Err(DeadError::NotDead)), "{result:?}"),
+        }
+    }
+
+    async fn purge(&mut self, back: usize) {
+        let Some(task) = self.model.meant(back) else { return };
+        let result = self.rig.queue().purge(task.id).await;
+        match task.phase {
+            Phase::Ended { dead: true, .. } => {
+                result.unwrap();
+                task.phase = Phase::Forgotten;
+            }
+            Phase::Forgotten => assert!(matches!(result, Err(DeadError::Unknown)), "{result:?}"),
+            _ => assert!(matches!(result, Err(DeadError::NotDead)), "{result:?}"),
+        }
+    }
+
     async fn compare(&self) {
         let queue = self.rig.queue();
         assert_eq!(super::counts(queue).await, self.model.counts());
+        assert_eq!(queue.dead(100).await.unwrap(), self.model.dead());
         // At once, because the way to a server and back is what takes most of the time.
         let views = all(self.model.tasks.iter().map(|task| queue.status(task.id, Duration::ZERO))).await;
         for (task, view) in self.model.tasks.iter().zip(views) {

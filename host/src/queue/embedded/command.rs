@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::clock::Stamp;
 use super::ledger::Claimed;
 use super::record::Idempotency;
-use crate::queue::{Lease, LeaseError, SubmitError, Unavailable};
+use crate::queue::{DeadError, DeadTask, Lease, LeaseError, SubmitError, Unavailable};
 use crate::task::{Outcome, TaskError, TaskId};
 
 /// Where the answer goes.
@@ -37,6 +37,11 @@ pub(super) enum Command {
         outcome: Outcome,
         answer: Answer<(), LeaseError>,
     },
+    Bury {
+        lease: Lease,
+        error: TaskError,
+        answer: Answer<(), LeaseError>,
+    },
     Retry {
         lease: Lease,
         delay: Duration,
@@ -51,6 +56,18 @@ pub(super) enum Command {
     Revoke {
         id: TaskId,
         answer: Answer<(), Refusal>,
+    },
+    Dead {
+        limit: usize,
+        answer: Answer<Vec<DeadTask>, Unavailable>,
+    },
+    Redeliver {
+        id: TaskId,
+        answer: Answer<(), DeadError>,
+    },
+    Purge {
+        id: TaskId,
+        answer: Answer<(), DeadError>,
     },
     Ping {
         answer: Answer<(), Unavailable>,
@@ -70,9 +87,12 @@ impl Command {
             Self::Claim { answer, .. } => refuse(answer, words),
             Self::Extend { answer, .. }
             | Self::Settle { answer, .. }
+            | Self::Bury { answer, .. }
             | Self::Retry { answer, .. }
             | Self::Release { answer: Some(answer), .. } => refuse(answer, words),
             Self::Revoke { answer, .. } => refuse(answer, words),
+            Self::Dead { answer, .. } => refuse(answer, words),
+            Self::Redeliver { answer, .. } | Self::Purge { answer, .. } => refuse(answer, words),
             Self::Ping { answer } => refuse(answer, words),
             Self::Release { answer: None, .. } | Self::Close => {}
         }

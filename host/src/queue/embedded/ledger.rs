@@ -1,7 +1,7 @@
 //! The rules of the queue as a state machine in memory: no storage, no threads, and the time is told.
 //!
-//! Owns the life of a task: who may do what to it, when it is due, when it is over. Says what must be written
-//! ([`Ledger::take_changes`]). Must never know redb, channels, or what a payload holds.
+//! Owns the life of a task: who may do what to it, when it is due, when it is over, and what an operator may do after that.
+//! Says what must be written ([`Ledger::take_changes`]). Must never know redb, channels, or what a payload holds.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::board::Standing;
 use super::clock::Stamp;
 use super::record::{Idempotency, Phase, Task};
-use crate::queue::{Lease, Limits, Stats};
+use crate::queue::{DeadTask, Lease, Limits, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
 /// What became of a submission.
@@ -42,12 +42,21 @@ pub(super) enum NotRevoked {
     Ended,
 }
 
+/// Why a task can be neither redelivered nor purged.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotDead {
+    Unknown,
+    Alive,
+    PayloadGone,
+}
+
 /// Why the ledger is made anew from what is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Interruption {
     /// The process ended, and the workers with it: what ran is due again.
     Process,
-    /// A write failed. The workers live on: what runs keeps running, with a lease of full length.
+    /// A write failed, or somebody only looks. The workers are left alone: what runs keeps running, with a lease of full
+    /// length.
     Storage,
 }
 
@@ -61,6 +70,8 @@ pub(super) struct Ledger {
     tasks: HashMap<TaskId, Task>,
     /// Waiting tasks that are due, oldest first.
     ready: BTreeSet<(u64, TaskId)>,
+    /// Tasks that were given up, by when.
+    dead: BTreeSet<(Stamp, TaskId)>,
     /// One for each task.
     timers: BTreeSet<(Stamp, TaskId)>,
     keys: HashMap<[u8; 32], TaskId>,
@@ -76,6 +87,7 @@ impl Ledger {
             limits,
             tasks: HashMap::with_capacity(tasks.len()),
             ready: BTreeSet::new(),
+            dead: BTreeSet::new(),
             timers: BTreeSet::new(),
             keys: HashMap::new(),
             next_seq: 0,
@@ -134,15 +146,21 @@ impl Ledger {
     /// Ends a task.
     pub(super) fn settle(&mut self, lease: Lease, outcome: Outcome, now: Stamp) -> Result<(), Lost> {
         self.held(lease)?;
-        self.end(lease.id, outcome, false, now);
+        self.end(lease.id, outcome, now);
+        Ok(())
+    }
+
+    /// Gives a task up.
+    pub(super) fn bury(&mut self, lease: Lease, error: TaskError, now: Stamp) -> Result<(), Lost> {
+        self.held(lease)?.error = Some(reason(&error));
+        self.give_up(lease.id, error, now);
         Ok(())
     }
 
     /// Schedules another try, or gives the task up when there were too many.
     pub(super) fn retry(&mut self, lease: Lease, delay: Duration, error: &TaskError, now: Stamp) -> Result<(), Lost> {
         self.held(lease)?.retries += 1;
-        let error = format!("{}: {}", error.code.as_str(), error.message);
-        self.give_back(lease.id, delay, Some(error), now);
+        self.give_back(lease.id, delay, Some(reason(error)), now);
         Ok(())
     }
 
@@ -159,10 +177,45 @@ impl Ledger {
             None => Err(NotRevoked::Unknown),
             Some(task) if task.has_ended() => Err(NotRevoked::Ended),
             Some(_) => {
-                self.enter(id, Phase::Ended { state: State::Revoked, dead: false }, now);
+                self.enter(id, Phase::Ended { state: State::Revoked, dead: false, kept: false }, now);
                 Ok(())
             }
         }
+    }
+
+    /// The first `limit` of the tasks that were given up.
+    pub(super) fn dead(&self, limit: usize, now: Stamp) -> Vec<DeadTask> {
+        let tasks = self.dead.iter().filter_map(|(_, id)| Some((*id, self.tasks.get(id)?)));
+        let described = tasks.map(|(id, task)| DeadTask {
+            id,
+            age: now.since(task.submitted),
+            tries: task.tries(),
+            reason: task.error.clone().unwrap_or_default(),
+            payload_left: self.payload_left(task, now),
+        });
+        described.take(limit).collect()
+    }
+
+    /// Opens a task again that was given up, with all its tries before it.
+    pub(super) fn redeliver(&mut self, id: TaskId, now: Stamp) -> Result<(), NotDead> {
+        let task = self.buried(id)?;
+        if self.payload_left(task, now).is_none() {
+            return Err(NotDead::PayloadGone);
+        }
+        let Some(task) = self.tasks.get_mut(&id) else { return Err(NotDead::Unknown) };
+        // The count of deliveries goes on: it fences.
+        task.released = task.delivery;
+        task.retries = 0;
+        task.error = None;
+        self.enter(id, Phase::Waiting { delay: 0 }, now);
+        Ok(())
+    }
+
+    /// Removes all traces of a task that was given up.
+    pub(super) fn purge(&mut self, id: TaskId) -> Result<(), NotDead> {
+        self.buried(id)?;
+        self.forget(id);
+        Ok(())
     }
 
     /// Does all that time does by itself.
@@ -178,6 +231,8 @@ impl Ledger {
     pub(super) fn forget(&mut self, id: TaskId) {
         let Some(task) = self.tasks.remove(&id) else { return };
         self.timers.remove(&(task.timer, id));
+        self.ready.remove(&(task.seq, id));
+        self.dead.remove(&(task.since, id));
         tally(&mut self.stats, task.phase, -1);
         if let Some(idempotency) = &task.idempotency {
             self.keys.remove(&idempotency.key);
@@ -217,9 +272,28 @@ impl Ledger {
         }
     }
 
+    fn buried(&self, id: TaskId) -> Result<&Task, NotDead> {
+        match self.tasks.get(&id) {
+            None => Err(NotDead::Unknown),
+            Some(task) if matches!(task.phase, Phase::Ended { dead: true, .. }) => Ok(task),
+            Some(_) => Err(NotDead::Alive),
+        }
+    }
+
+    /// How much longer the payload of a task that was given up is kept.
+    fn payload_left(&self, task: &Task, now: Stamp) -> Option<Duration> {
+        let until = task.submitted.after(self.limits.payload_ttl);
+        (task.keeps_payload() && now < until).then(|| until.since(now))
+    }
+
     fn fire(&mut self, id: TaskId, now: Stamp) {
-        let Some(task) = self.tasks.get(&id) else { return };
-        match task.phase {
+        let Some(task) = self.tasks.get_mut(&id) else { return };
+        match &mut task.phase {
+            Phase::Ended { kept, .. } if *kept && now < task.since.after(self.limits.result_ttl) => {
+                *kept = false;
+                self.place(id, now);
+                self.changes.entry(id).or_default();
+            }
             Phase::Ended { .. } => self.forget(id),
             Phase::Running => {
                 self.give_back(id, Duration::ZERO, Some("the worker stopped answering".to_owned()), now);
@@ -230,7 +304,7 @@ impl Ledger {
                     "the task waited longer than {} s for a worker; send the photographs again later",
                     self.limits.payload_ttl.as_secs()
                 );
-                self.end(id, failure(ErrorCode::Timeout, message), false, now);
+                self.end(id, Outcome::Failure(error_of(ErrorCode::Timeout, message)), now);
             }
         }
     }
@@ -244,25 +318,33 @@ impl Ledger {
         if tries >= self.limits.max_deliveries {
             let last = task.error.as_deref().unwrap_or("unknown");
             let message = format!("given up after {tries} tries; the last one failed with: {last}");
-            self.end(id, failure(ErrorCode::ProcessingFailed, message), true, now);
+            self.give_up(id, error_of(ErrorCode::ProcessingFailed, message), now);
         } else {
             let delay = delay.as_millis().try_into().unwrap_or(u64::MAX);
             self.enter(id, Phase::Waiting { delay }, now);
         }
     }
 
-    fn end(&mut self, id: TaskId, outcome: Outcome, dead: bool, now: Stamp) {
+    fn end(&mut self, id: TaskId, outcome: Outcome, now: Stamp) {
         let state = match outcome {
             Outcome::Success(_) => State::Success,
             Outcome::Failure(_) => State::Failure,
         };
-        self.enter(id, Phase::Ended { state, dead }, now);
+        self.enter(id, Phase::Ended { state, dead: false, kept: false }, now);
         self.changes.insert(id, Some(outcome));
+    }
+
+    fn give_up(&mut self, id: TaskId, error: TaskError, now: Stamp) {
+        let Some(task) = self.tasks.get(&id) else { return };
+        let kept = now < task.submitted.after(self.limits.payload_ttl);
+        self.enter(id, Phase::Ended { state: State::Failure, dead: true, kept }, now);
+        self.changes.insert(id, Some(Outcome::Failure(error)));
     }
 
     fn enter(&mut self, id: TaskId, phase: Phase, now: Stamp) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         self.ready.remove(&(task.seq, id));
+        self.dead.remove(&(task.since, id));
         tally(&mut self.stats, task.phase, -1);
         tally(&mut self.stats, phase, 1);
         task.phase = phase;
@@ -281,7 +363,7 @@ impl Ledger {
         self.place(id, now);
     }
 
-    /// Puts a task in line when it is due, and sets its timer to what happens to it next.
+    /// Puts a task in line when it is due or among the dead when it is one, and sets its timer to what happens to it next.
     fn place(&mut self, id: TaskId, now: Stamp) {
         let Some(task) = self.tasks.get(&id) else { return };
         let timer = match task.phase {
@@ -296,7 +378,13 @@ impl Ledger {
                 }
             }
             Phase::Running => now.after(self.limits.lease),
-            Phase::Ended { .. } => task.since.after(self.limits.result_ttl),
+            Phase::Ended { dead, kept, .. } => {
+                if dead {
+                    self.dead.insert((task.since, id));
+                }
+                let forgotten = task.since.after(self.limits.result_ttl);
+                if kept { forgotten.min(task.submitted.after(self.limits.payload_ttl)) } else { forgotten }
+            }
         };
         self.set_timer(id, timer);
     }
@@ -323,88 +411,14 @@ fn tally(stats: &mut Stats, phase: Phase, by: i64) {
     }
 }
 
-fn failure(code: ErrorCode, message: String) -> Outcome {
-    Outcome::Failure(TaskError { code, message, image: None, details: None })
+/// Why a try failed, for people.
+fn reason(error: &TaskError) -> String {
+    format!("{}: {}", error.code.as_str(), error.message)
+}
+
+fn error_of(code: ErrorCode, message: String) -> TaskError {
+    TaskError { code, message, image: None, details: None }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        max_length: 10,
-        lease: Duration::from_millis(100),
-        max_deliveries: 2,
-        result_ttl: Duration::from_millis(1000),
-        payload_ttl: Duration::from_millis(5000),
-    };
-
-    fn ledger() -> Ledger {
-        Ledger::restore(LIMITS, Vec::new(), Stamp(0), Interruption::Process)
-    }
-
-    fn reload(ledger: &Ledger, now: Stamp, after: Interruption) -> Ledger {
-        let tasks = ledger.tasks.iter().map(|(id, task)| {
-            let json = serde_json::to_vec(task).unwrap();
-            (*id, serde_json::from_slice(&json).unwrap())
-        });
-        Ledger::restore(LIMITS, tasks.collect(), now, after)
-    }
-
-    #[test]
-    fn a_clock_set_back_between_two_starts_delays_nothing_for_longer_than_configured() {
-        let mut ledger = ledger();
-        let id = TaskId::random();
-        let late = Stamp(1_000_000);
-        ledger.submit(id, None, late);
-        let lease = ledger.claim(late).unwrap().lease;
-        let error = TaskError { code: ErrorCode::ProcessingFailed, message: String::new(), image: None, details: None };
-        ledger.retry(lease, Duration::from_millis(300), &error, late).unwrap();
-
-        let mut again = reload(&ledger, Stamp(10), Interruption::Process);
-        assert!(again.claim(Stamp(10)).is_none());
-        assert_eq!(again.next_timer(), Some(Stamp(310)));
-        again.expire(Stamp(310));
-        assert_eq!(again.claim(Stamp(310)).unwrap().lease, Lease { id, delivery: 2 });
-    }
-
-    #[test]
-    fn a_failed_write_leaves_running_tasks_to_their_workers() {
-        let mut ledger = ledger();
-        let id = TaskId::random();
-        ledger.submit(id, None, Stamp(0));
-        let lease = ledger.claim(Stamp(0)).unwrap().lease;
-        let mut again = reload(&ledger, Stamp(90), Interruption::Storage);
-        again.expire(Stamp(189));
-        assert_eq!(again.extend(lease, Stamp(189)), Ok(()));
-        again.expire(Stamp(289));
-        assert_eq!(again.extend(lease, Stamp(289)), Err(Lost));
-    }
-
-    #[test]
-    fn every_task_has_one_timer_and_a_forgotten_one_none() {
-        let mut ledger = ledger();
-        for i in 0..5 {
-            ledger.submit(TaskId::random(), None, Stamp(i));
-        }
-        let lease = ledger.claim(Stamp(5)).unwrap().lease;
-        ledger.extend(lease, Stamp(50)).unwrap();
-        ledger.settle(lease, Outcome::Success(serde_json::Value::Null), Stamp(60)).unwrap();
-        assert_eq!(ledger.timers.len(), 5);
-        ledger.expire(Stamp(1060));
-        assert_eq!((ledger.timers.len(), ledger.tasks.len()), (4, 4));
-        ledger.expire(Stamp(u64::MAX));
-        ledger.expire(Stamp(u64::MAX));
-        assert_eq!((ledger.timers.len(), ledger.ready.len(), ledger.keys.len()), (0, 0, 0));
-        assert_eq!(ledger.stats(), Stats::default());
-    }
-
-    #[test]
-    fn the_end_of_time_does_not_loop() {
-        let mut ledger = ledger();
-        ledger.limits.payload_ttl = Duration::MAX;
-        ledger.submit(TaskId::random(), None, Stamp(0));
-        ledger.expire(Stamp(u64::MAX - 1));
-        assert_eq!(ledger.stats().waiting, 1);
-    }
-}
+mod tests;

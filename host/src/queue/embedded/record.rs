@@ -20,7 +20,7 @@ pub(super) struct Task {
     pub(super) phase: Phase,
     /// Counts claims and never goes back: the fence.
     pub(super) delivery: u32,
-    /// How many of the deliveries were given back unused.
+    /// How many of the deliveries do not count: given back unused, or before an operator opened the task again.
     pub(super) released: u32,
     /// How many of the deliveries ended in a retry.
     pub(super) retries: u32,
@@ -45,8 +45,11 @@ pub(super) enum Phase {
     Running,
     Ended {
         state: State,
-        /// Given up after too many deliveries.
+        /// Given up.
         dead: bool,
+        /// Given up, and the payload is kept for a while.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        kept: bool,
     },
 }
 
@@ -77,6 +80,11 @@ impl Task {
     /// Whether nothing but being forgotten can happen to it.
     pub(super) fn has_ended(&self) -> bool {
         matches!(self.phase, Phase::Ended { .. })
+    }
+
+    /// Whether its payload must be there.
+    pub(super) fn keeps_payload(&self) -> bool {
+        !matches!(self.phase, Phase::Ended { kept: false, .. })
     }
 
     /// What readers see of it.
@@ -110,11 +118,14 @@ mod tests {
         assert_eq!(task.standing(), Standing { state: State::Retry, delivery: 2 });
         let again: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&task).unwrap()).unwrap();
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(json).unwrap());
+        let ended = |state, dead| Phase::Ended { state, dead, kept: false };
         for (phase, expected) in [
             (r#""running""#, Phase::Running),
-            (r#"{"ended":{"state":"REVOKED","dead":false}}"#, Phase::Ended { state: State::Revoked, dead: false }),
+            (r#"{"ended":{"state":"REVOKED","dead":false}}"#, ended(State::Revoked, false)),
+            (r#"{"ended":{"state":"FAILURE","dead":true}}"#, ended(State::Failure, true)),
         ] {
             assert_eq!(serde_json::from_str::<Phase>(phase).unwrap(), expected);
+            assert_eq!(serde_json::to_string(&expected).unwrap(), phase);
         }
     }
 }

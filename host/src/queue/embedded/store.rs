@@ -19,7 +19,7 @@ use redb::{
 use super::OpenError;
 use super::ledger::{Changes, Ledger};
 use super::record::Task;
-use crate::queue::{Unavailable, private};
+use crate::queue::{Limits, Unavailable, private};
 use crate::task::{Outcome, TaskId};
 
 /// Task as JSON: small, and a later version can add fields.
@@ -35,6 +35,8 @@ const FORMAT: &str = "format";
 const THIS_FORMAT: &[u8] = b"1";
 /// Entry of [`META`]: the fingerprint of the key that payloads are sealed with.
 const KEY: &str = "key";
+/// Entry of [`META`]: the limits that the last host went by, as JSON.
+const LIMITS: &str = "limits";
 /// Entry of [`META`]: written to see whether anything can be.
 const PROBE: &str = "probe";
 
@@ -60,6 +62,12 @@ pub(super) struct Store {
     opener: Opener,
     /// Absent while it could not be opened anew. Readers hold the lock for one read.
     database: RwLock<Option<Database>>,
+}
+
+/// A file that was just opened, and the tasks in it.
+pub(super) struct Opened {
+    pub(super) store: Store,
+    pub(super) tasks: Vec<(TaskId, Task)>,
 }
 
 /// Opens or makes the file at `path`, mode 0600, on the real disk.
@@ -94,16 +102,39 @@ pub(super) fn open_or_create(path: &Path) -> io::Result<File> {
 }
 
 impl Store {
-    /// Opens the file and reads all tasks. `fingerprint` is that of the key in use.
-    pub(super) fn open(
-        path: &Path,
-        fingerprint: [u8; 16],
-        opener: Opener,
-    ) -> Result<(Self, Vec<(TaskId, Task)>), OpenError> {
+    /// Opens the file and reads all tasks.
+    pub(super) fn open(path: &Path, opener: Opener) -> Result<Opened, OpenError> {
         let (database, tasks) = open(path, &opener)?;
-        prepare(path, &database, fingerprint)?;
         let store = Self { path: path.to_owned(), opener, database: RwLock::new(Some(database)) };
-        Ok((store, tasks))
+        Ok(Opened { store, tasks })
+    }
+
+    /// Makes the tables for a host, and notes the format, the key in use and the limits.
+    pub(super) fn prepare(&self, fingerprint: [u8; 16], limits: &Limits) -> Result<(), OpenError> {
+        let unreadable = self.work(|database| prepare(database, fingerprint, limits)).map_err(|e| self.refused(e))?;
+        if unreadable {
+            tracing::warn!(
+                path = %self.path.display(),
+                "the key file is not the one that the waiting photographs were sealed with; they will end as \
+                 processing_failed unless this process is stopped now and the old key file put back"
+            );
+        }
+        Ok(())
+    }
+
+    /// The limits that the last host went by; `None` when it was of a version that did not note them.
+    pub(super) fn limits(&self) -> Result<Option<Limits>, OpenError> {
+        let read = |database: &Database| match database.begin_read()?.open_table(META) {
+            Err(TableError::TableDoesNotExist(_)) => Ok(None),
+            Err(e) => Err(e.into()),
+            Ok(meta) => Ok(meta.get(LIMITS)?.and_then(|json| serde_json::from_slice(json.value()).ok())),
+        };
+        self.work(read).map_err(|e| self.refused(e))
+    }
+
+    /// Where the file is.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Closes the file and opens it anew, as is needed after every failed write, and reads all tasks.
@@ -166,11 +197,21 @@ impl Store {
     }
 
     fn with<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, Unavailable> {
+        self.work(work).map_err(|e| Unavailable(format!("{}: {}", self.path.display(), words(&e))))
+    }
+
+    fn work<T>(&self, work: impl FnOnce(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
         let slot = self.database.read().unwrap_or_else(PoisonError::into_inner);
-        let Some(database) = slot.as_ref() else {
-            return Err(Unavailable(format!("{} is not open", self.path.display())));
-        };
-        work(database).map_err(|e| Unavailable(format!("{}: {}", self.path.display(), words(&e))))
+        work(slot.as_ref().ok_or_else(|| redb::Error::Io(io::Error::other("it is not open")))?)
+    }
+
+    /// Why an opened file is of no use.
+    fn refused(&self, error: redb::Error) -> OpenError {
+        let path = self.path.clone();
+        match error {
+            redb::Error::Io(source) => OpenError::Io { path, source },
+            e => OpenError::Corrupt { path, why: words(&e) },
+        }
     }
 }
 
@@ -187,11 +228,13 @@ impl Round<'_> {
                 continue;
             };
             tasks.insert(&id.0, json(task)?.as_slice())?;
-            if task.has_ended() {
+            if !task.keeps_payload() {
                 payloads.remove(&id.0)?;
             } else if let Some(payload) = self.payloads.get(id) {
                 payloads.insert(&id.0, payload.as_slice())?;
             }
+            // What a task had ended with before it was opened again stays until the next outcome: nobody reads it, but for
+            // those who saw the end a moment ago.
             if let Some(outcome) = outcome {
                 outcomes.insert(&id.0, json(outcome)?.as_slice())?;
             }
@@ -261,32 +304,19 @@ fn read_tasks(database: &Database) -> Result<Vec<(TaskId, Task)>, ReadError> {
     Ok(tasks)
 }
 
-/// Makes the tables, and notes format and key.
-fn prepare(path: &Path, database: &Database, fingerprint: [u8; 16]) -> Result<(), OpenError> {
-    let write = || -> Result<bool, redb::Error> {
-        let transaction = begin(database)?;
-        transaction.open_table(TASKS)?;
-        transaction.open_table(OUTCOMES)?;
-        let payloads = transaction.open_table(PAYLOADS)?.iter()?.next().is_some();
-        let mut meta = transaction.open_table(META)?;
-        meta.insert(FORMAT, THIS_FORMAT)?;
-        let changed = meta.insert(KEY, &fingerprint[..])?.is_some_and(|old| old.value() != fingerprint);
-        drop(meta);
-        transaction.commit()?;
-        Ok(changed && payloads)
-    };
-    let unreadable = write().map_err(|e| match e {
-        redb::Error::Io(source) => OpenError::Io { path: path.to_owned(), source },
-        e => OpenError::Corrupt { path: path.to_owned(), why: words(&e) },
-    })?;
-    if unreadable {
-        tracing::warn!(
-            path = %path.display(),
-            "the key file is not the one that the waiting photographs were sealed with; they will end as \
-             processing_failed unless this process is stopped now and the old key file put back"
-        );
-    }
-    Ok(())
+/// Makes the tables, and notes format, key and limits. Yields whether there are payloads that were sealed with another key.
+fn prepare(database: &Database, fingerprint: [u8; 16], limits: &Limits) -> Result<bool, redb::Error> {
+    let transaction = begin(database)?;
+    transaction.open_table(TASKS)?;
+    transaction.open_table(OUTCOMES)?;
+    let payloads = transaction.open_table(PAYLOADS)?.iter()?.next().is_some();
+    let mut meta = transaction.open_table(META)?;
+    meta.insert(FORMAT, THIS_FORMAT)?;
+    meta.insert(LIMITS, json(limits)?.as_slice())?;
+    let changed = meta.insert(KEY, &fingerprint[..])?.is_some_and(|old| old.value() != fingerprint);
+    drop(meta);
+    transaction.commit()?;
+    Ok(changed && payloads)
 }
 
 fn refused(path: &Path, error: DatabaseError) -> OpenError {

@@ -237,8 +237,56 @@ async fn the_payload_goes_with_the_end_of_its_task() {
     queue.revoke(revoked).await.unwrap();
     let held = [claim(queue).await.lease, claim(queue).await.lease].map(|lease| lease.id);
     assert_eq!(held, [overdue, waiting]);
-    let there = |id| rig.queue.store.payload(id).unwrap().is_some();
+    let there = |id| rig.queue.handle.store.payload(id).unwrap().is_some();
     assert_eq!([settled, revoked, overdue, waiting].map(there), [false, false, true, true]);
     rig.pass(LIMITS.payload_ttl).await;
     assert!(!there(overdue) && !there(waiting), "their leases ran out, and then their time");
+
+    let [dead, purged] = [submit(queue, 5).await, submit(queue, 6).await];
+    for id in [dead, purged] {
+        let lease = claim(queue).await.lease;
+        queue.bury(lease, contract::error("beyond help")).await.unwrap();
+        assert!(state(queue, id).await.is_final() && there(id), "an operator may open it again");
+    }
+    queue.purge(purged).await.unwrap();
+    assert!(!there(purged));
+    rig.pass(LIMITS.payload_ttl).await;
+    assert!(!there(dead));
+}
+
+#[tokio::test]
+async fn a_visitor_makes_no_file_and_leaves_the_tasks_to_the_host() {
+    let limits = contract::Limits { payload_ttl: Duration::from_secs(600), ..LIMITS };
+    let mut rig = File::new(limits).await;
+    let clock = Arc::clone(&rig.clock) as Arc<dyn Clock>;
+    let visit = |path: &Path| Embedded::visit_with(path, LIMITS, Arc::clone(&clock)).map(|_| ());
+    let error = visit(&rig.options.path).unwrap_err().to_string();
+    assert!(error.contains("another visavis runs on this file"), "{error}");
+    let nowhere = rig.folder.path().join("nowhere/queue.redb");
+    let empty = rig.folder.path().join("empty");
+    fs::write(&empty, "").unwrap();
+    for path in [&nowhere, &empty] {
+        let error = visit(path).unwrap_err().to_string();
+        assert!(error.contains(&path.display().to_string()) && error.contains("queue.url"), "{error}");
+    }
+    assert!(!nowhere.parent().unwrap().exists() && fs::read(&empty).unwrap().is_empty());
+
+    let dead = submit(rig.queue(), 1).await;
+    let lease = claim(rig.queue()).await.lease;
+    rig.queue.bury(lease, contract::error("beyond help")).await.unwrap();
+    let running = submit(rig.queue(), 2).await;
+    claim(rig.queue()).await;
+    rig.queue.close().await;
+    fs::remove_file(&rig.options.key_file).unwrap();
+    // By the visitor's own limits the photographs would be gone.
+    rig.clock.0.fetch_add(2 * LIMITS.payload_ttl.as_millis() as u64, Ordering::SeqCst);
+    let visitor = Embedded::visit_with(&rig.options.path, LIMITS, Arc::clone(&clock)).unwrap();
+    let stats = visitor.stats().await.unwrap();
+    assert_eq!([stats.waiting, stats.running, stats.ended, stats.dead], [0, 1, 1, 1]);
+    assert_eq!(visitor.dead(9).await.unwrap()[0].payload_left, Some(limits.payload_ttl - 2 * LIMITS.payload_ttl));
+    visitor.redeliver(dead).await.unwrap();
+    visitor.close().await;
+    assert!(!rig.options.key_file.exists(), "whoever only visits needs no key");
+    rig.queue = open(&rig.options, &rig.clock, Box::new(store::open_file)).unwrap();
+    assert_eq!([state(rig.queue(), dead).await, state(rig.queue(), running).await], [State::Pending, State::Retry]);
 }

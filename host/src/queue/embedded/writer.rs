@@ -13,10 +13,10 @@ use super::board::{Board, Figures};
 use super::clock::{Clock, Stamp};
 use super::command::{Answer, Command, Grant, Refusal};
 use super::drain::Drain;
-use super::ledger::{Interruption, Ledger, Lost, NotRevoked, Submitted};
+use super::ledger::{Interruption, Ledger, Lost, NotDead, NotRevoked, Submitted};
 use super::record::Task;
 use super::store::{Round, Store};
-use crate::queue::{LeaseError, Limits, SubmitError, Unavailable};
+use crate::queue::{DeadError, LeaseError, Limits, SubmitError, Unavailable};
 use crate::task::TaskId;
 
 /// What one transaction takes at most, so that nobody waits for long: so many commands, so many bytes of payload.
@@ -65,12 +65,13 @@ struct Trouble {
 type Reply = Box<dyn FnOnce(Option<&Unavailable>)>;
 
 impl Writer {
-    /// Takes up what the disk holds, and writes what the interruption changed.
+    /// Takes up what the disk holds, and writes what the interruption and time changed.
     pub(super) fn start(
         limits: Limits,
         clock: Arc<dyn Clock>,
         store: Arc<Store>,
         tasks: Vec<(TaskId, Task)>,
+        after: Interruption,
         back: Sender<Command>,
     ) -> Result<Self, Unavailable> {
         let now = clock.now();
@@ -79,7 +80,7 @@ impl Writer {
             clock,
             store,
             board: Arc::default(),
-            ledger: Ledger::restore(limits, tasks, now, Interruption::Process),
+            ledger: Ledger::restore(limits, tasks, now, after),
             drain: Drain::new(now),
             waiters: VecDeque::new(),
             payloads: HashMap::new(),
@@ -203,6 +204,13 @@ impl Writer {
                 }
                 reply(answer, held(result))
             }
+            Command::Bury { lease, error, answer } => {
+                let result = self.ledger.bury(lease, error, now);
+                if result.is_ok() {
+                    self.drain.count(now);
+                }
+                reply(answer, held(result))
+            }
             Command::Retry { lease, delay, error, answer } => {
                 reply(answer, held(self.ledger.retry(lease, delay, &error, now)))
             }
@@ -217,6 +225,9 @@ impl Writer {
                 });
                 reply(answer, result)
             }
+            Command::Dead { limit, answer } => reply(answer, Ok::<_, Unavailable>(self.ledger.dead(limit, now))),
+            Command::Redeliver { id, answer } => reply(answer, dead(self.ledger.redeliver(id, now))),
+            Command::Purge { id, answer } => reply(answer, dead(self.ledger.purge(id))),
             Command::Ping { answer } => {
                 self.probe = true;
                 reply(answer, Ok::<_, Unavailable>(()))
@@ -321,6 +332,14 @@ impl Writer {
 
 fn held(result: Result<(), Lost>) -> Result<(), LeaseError> {
     result.map_err(|Lost| LeaseError::Lost)
+}
+
+fn dead(result: Result<(), NotDead>) -> Result<(), DeadError> {
+    result.map_err(|refused| match refused {
+        NotDead::Unknown => DeadError::Unknown,
+        NotDead::Alive => DeadError::NotDead,
+        NotDead::PayloadGone => DeadError::PayloadGone,
+    })
 }
 
 fn reply<T: 'static, E: From<Unavailable> + 'static>(answer: Answer<T, E>, result: Result<T, E>) -> Option<Reply> {

@@ -26,6 +26,7 @@ pub(super) struct Scripts {
     pub(super) claim: Script,
     pub(super) extend: Script,
     pub(super) settle: Script,
+    pub(super) bury: Script,
     pub(super) retry: Script,
     pub(super) release: Script,
     pub(super) revoke: Script,
@@ -33,6 +34,9 @@ pub(super) struct Scripts {
     pub(super) tend: Script,
     pub(super) enter: Script,
     pub(super) probe: Script,
+    pub(super) dead: Script,
+    pub(super) redeliver: Script,
+    pub(super) purge: Script,
 }
 
 /// A script's text behind the rules. `flags` is what the server is told of it: only what adds to the queue is refused when
@@ -50,6 +54,7 @@ impl Scripts {
             claim: script!(" flags=allow-oom", "lua/claim.lua"),
             extend: script!(" flags=allow-oom", "lua/extend.lua"),
             settle: script!(" flags=allow-oom", "lua/settle.lua"),
+            bury: script!(" flags=allow-oom", "lua/bury.lua"),
             retry: script!(" flags=allow-oom", "lua/retry.lua"),
             release: script!(" flags=allow-oom", "lua/release.lua"),
             revoke: script!(" flags=allow-oom", "lua/revoke.lua"),
@@ -57,6 +62,9 @@ impl Scripts {
             tend: script!(" flags=allow-oom", "lua/tend.lua"),
             enter: script!(" flags=allow-oom", "lua/enter.lua"),
             probe: script!("", "lua/probe.lua"),
+            dead: script!(" flags=allow-oom", "lua/dead.lua"),
+            redeliver: script!(" flags=allow-oom", "lua/redeliver.lua"),
+            purge: script!(" flags=allow-oom", "lua/purge.lua"),
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio::time::timeout;
 
 use self::process::Process;
 use super::*;
+use crate::queue::Admin;
 use crate::queue::contract::{self, LIMITS, Rig, claim, contract, counts, failure, payload, state, submit, success};
 
 contract!(Node);
@@ -246,6 +247,13 @@ async fn photographs_are_deleted_by_the_write_that_ends_their_task() {
         claim(queue).await;
         rig.pass(LIMITS.lease).await;
     }
+    assert!(state(queue, dead).await.is_final() && there(dead), "an operator may open it again");
+    let purged = submit(queue, 6).await;
+    let lease = claim(queue).await.lease;
+    queue.bury(lease, contract::error("beyond help")).await.unwrap();
+    assert!(there(purged));
+    queue.purge(purged).await.unwrap();
+    assert!(!there(purged));
     let overdue = submit(queue, 5).await;
     rig.pass(LIMITS.payload_ttl).await;
     for id in [settled, running, waiting, dead, overdue] {
@@ -285,8 +293,8 @@ async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
     rig.pass(LIMITS.payload_ttl).await;
     rig.pass(LIMITS.result_ttl).await;
     assert_eq!(counts(queue).await, [0; 4]);
-    // The counter of tasks, the rate at which they were settled, the key's fingerprint, the time.
-    assert_eq!(rig.house.server.command("DBSIZE"), b":4\r\n");
+    // The counter of tasks, the rate at which they were settled, the key's fingerprint, the time, the limits.
+    assert_eq!(rig.house.server.command("DBSIZE"), b":5\r\n");
 }
 
 #[tokio::test]

@@ -15,8 +15,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::Error;
 
 use super::Checks;
-use crate::queue::Queue;
 use crate::queue::embedded::Embedded;
+use crate::queue::{Admin, Queue};
 use crate::runtime::gateway::Gateway;
 use crate::runtime::{Desk, Slot};
 use crate::task::{Outcome, TaskId};

@@ -164,10 +164,10 @@ async fn what_was_refused_is_not_done_although_the_disk_has_it() {
     let submission = Submission { payload: payload(2), idempotency_key: Some("key".to_owned()) };
     assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
     faults.unsynced.store(false, Ordering::SeqCst);
-    let (_, tasks) = {
+    let store::Opened { tasks, .. } = {
         let copy = folder.path().join("copy");
         fs::copy(&options.path, &copy).unwrap();
-        Store::open(&copy, [0; 16], Box::new(store::open_file)).unwrap()
+        Store::open(&copy, Box::new(store::open_file)).unwrap()
     };
     assert_eq!(tasks.len(), 2, "the refused task did reach the disk; without that, this test tells nothing");
 

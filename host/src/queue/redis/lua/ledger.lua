@@ -6,7 +6,7 @@
 -- ARGV[6-]  what the script itself needs.
 --
 -- {name}:task:ID    hash: phase (W waiting, R running, S success, F failure, X revoked), seq, submitted, delivery, released,
---                   retries, and where there are such: node, error, key, outcome (JSON), dead
+--                   retries, and where there are such: node, error, key, outcome (JSON)
 -- {name}:payload:ID the sealed photographs
 -- {name}:key:HASH   'ID DIGEST' of the task that an idempotency key yields
 -- {name}:ready      tasks that are due, by the order of their submission
@@ -15,9 +15,11 @@
 -- {name}:running    by when the lease runs out
 -- {name}:ended      by when the task is forgotten
 -- {name}:dead       those of the ended that were given up, likewise
+-- {name}:kept       those of the dead whose photographs are still there, by when they are deleted
 -- {name}:node:NAME  what a node runs
 -- {name}:seq, {name}:drain, {name}:fingerprint, {name}:clock   the last task's place in line, how fast the queue drains,
 --                   which key the photographs are sealed with, and the queue's time
+-- {name}:limits     those that the last node to join went by (JSON), for who only visits
 --
 -- Published on '{name}:events': the id of a task that has ended or whose lease was lost; '+N' when N tasks became due.
 --
@@ -55,7 +57,8 @@ do
 end
 
 local ready, delayed, overdue = prefix .. 'ready', prefix .. 'delayed', prefix .. 'overdue'
-local running, ended, dead = prefix .. 'running', prefix .. 'ended', prefix .. 'dead'
+local running, ended = prefix .. 'running', prefix .. 'ended'
+local dead, kept = prefix .. 'dead', prefix .. 'kept'
 
 local function task_key(id) return prefix .. 'task:' .. id end
 local function payload_key(id) return prefix .. 'payload:' .. id end
@@ -75,7 +78,7 @@ local function load(id)
   }
 end
 
--- Deliveries that count.
+-- Deliveries that count: none that was given back unused, nor one before an operator opened the task again.
 local function tries(task) return task.delivery - task.released end
 
 -- Sets the net below a task: it and its idempotency key live for another `ms` at least.
@@ -96,10 +99,22 @@ local function leave(task)
   end
 end
 
--- Ends a task: S, F or X. `outcome` is JSON, or nil for what was revoked.
+-- For how much longer (ms) the payload of a task that was given up is kept; -1 when there is none.
+local function payload_left(task)
+  local at = redis.call('ZSCORE', kept, task.id)
+  if not at or tonumber(at) <= now or redis.call('EXISTS', payload_key(task.id)) == 0 then return -1 end
+  return tonumber(at) - now
+end
+
+-- Ends a task: S, F or X. `outcome` is JSON, or nil for what was revoked. The payload goes, but for a task that is given up
+-- before its time.
 local function finish(task, phase, outcome, given_up)
   leave(task)
-  redis.call('DEL', payload_key(task.id))
+  if given_up and task.submitted + payload_ttl > now then
+    redis.call('ZADD', kept, task.submitted + payload_ttl, task.id)
+  else
+    redis.call('DEL', payload_key(task.id))
+  end
   if outcome then
     redis.call('HSET', task_key(task.id), 'phase', phase, 'outcome', outcome)
   else
@@ -157,7 +172,7 @@ end
 local function forget(id, task)
   if task and task.key then redis.call('DEL', idempotency_key(task.key)) end
   redis.call('DEL', task_key(id), payload_key(id))
-  for _, set in ipairs({ ready, delayed, overdue, running, ended, dead }) do redis.call('ZREM', set, id) end
+  for _, set in ipairs({ ready, delayed, overdue, running, ended, dead, kept }) do redis.call('ZREM', set, id) end
 end
 
 -- Whether the moment has come that a set holds for a task.
@@ -176,6 +191,11 @@ local function current(id)
     forget(id, task)
     return nil
   end
+  local until_then = task.phase == 'F' and redis.call('ZSCORE', kept, id)
+  if until_then and tonumber(until_then) <= now then
+    redis.call('DEL', payload_key(id))
+    redis.call('ZREM', kept, id)
+  end
   return task
 end
 
@@ -189,7 +209,7 @@ end
 -- Does what time does by itself, for at most `most` tasks of each set. True when that was all.
 local function tend(most)
   local all = true
-  for _, set in ipairs({ running, overdue, ended }) do
+  for _, set in ipairs({ running, overdue, ended, kept }) do
     local ids = redis.call('ZRANGE', set, '-inf', now, 'BYSCORE', 'LIMIT', 0, most)
     for _, id in ipairs(ids) do
       if not current(id) then forget(id) end
@@ -209,7 +229,7 @@ end
 -- In how many milliseconds there is something to tend; -1: nothing is foreseen.
 local function next_event()
   local soonest = -1
-  for _, set in ipairs({ running, overdue, ended, delayed }) do
+  for _, set in ipairs({ running, overdue, ended, kept, delayed }) do
     local first = redis.call('ZRANGE', set, 0, 0, 'WITHSCORES')
     if first[2] then
       local left = math.max(tonumber(first[2]) - now, 0)

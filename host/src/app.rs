@@ -24,7 +24,7 @@ use crate::edge;
 use crate::pipeline::Pipeline;
 use crate::queue::embedded::{self, Embedded};
 use crate::queue::redis::{self, Redis};
-use crate::queue::{self, Queue};
+use crate::queue::{self, Admin, Queue};
 use crate::rollout::trust::Trust;
 use crate::rollout::{self, Rollout};
 use crate::runtime::analyzer::Analyzer;
@@ -175,28 +175,39 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
 /// Opens the queue that the configuration names. Who opens a shared one as `node` takes over what the last process of that
 /// name ran: only a process that does tasks may have a name.
 pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Arc<dyn Queue>> {
-    let section = &config.queue;
-    let key_file = section.encryption_key_file.clone();
-    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = *section;
-    let limits = queue::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl };
-    match &section.url {
+    match &config.queue.url {
         QueueUrl::File(path) => {
-            let path = path.clone();
-            Ok(Arc::new(Embedded::open(embedded::Options { path, limits, key_file })?))
+            let (path, key_file) = (path.clone(), config.queue.encryption_key_file.clone());
+            Ok(Arc::new(Embedded::open(embedded::Options { path, limits: queue_limits(config), key_file })?))
         }
-        QueueUrl::Redis(url) => {
-            let client = match (&section.tls_certificate, &section.tls_key) {
-                (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
-                (None, None) => None,
-                _ => bail!("queue.tls_certificate and queue.tls_key belong together; set both or neither"),
-            };
-            let tls = redis::Tls { ca: section.tls_ca.clone(), client };
-            let (url, name) = (url.clone(), section.name.clone());
-            let wait_replicas = section.wait_replicas;
-            let options = redis::Options { url, name, node, tls, wait_replicas, limits, key_file };
-            Ok(Arc::new(Redis::open(options).await?))
-        }
+        QueueUrl::Redis(url) => Ok(Arc::new(Redis::open(redis_options(config, url, node)?).await?)),
     }
+}
+
+/// Opens the queue that the configuration names for an operator: no node, without a key, and only if there is one.
+pub(crate) async fn visit_queue(config: &Config) -> anyhow::Result<Arc<dyn Admin>> {
+    match &config.queue.url {
+        QueueUrl::File(path) => Ok(Arc::new(Embedded::visit(path, queue_limits(config))?)),
+        QueueUrl::Redis(url) => Ok(redis::visit(redis_options(config, url, None)?).await?),
+    }
+}
+
+fn queue_limits(config: &Config) -> queue::Limits {
+    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = config.queue;
+    queue::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl }
+}
+
+fn redis_options(config: &Config, url: &str, node: Option<String>) -> anyhow::Result<redis::Options> {
+    let section = &config.queue;
+    let client = match (&section.tls_certificate, &section.tls_key) {
+        (Some(certificate), Some(key)) => Some((certificate.clone(), key.clone())),
+        (None, None) => None,
+        _ => bail!("queue.tls_certificate and queue.tls_key belong together; set both or neither"),
+    };
+    let tls = redis::Tls { ca: section.tls_ca.clone(), client };
+    let (url, name, key_file) = (url.to_owned(), section.name.clone(), section.encryption_key_file.clone());
+    let wait_replicas = section.wait_replicas;
+    Ok(redis::Options { url, name, node, tls, wait_replicas, limits: queue_limits(config), key_file })
 }
 
 /// Room for every instance that may live at once.

@@ -5,9 +5,10 @@
 //!
 //! # Layout
 //!
-//! - `components`: the subcommands of `visavis components`.
+//! - `components`, `queue`: the subcommands of `visavis components` and `visavis queue`.
 
 pub(crate) mod components;
+pub(crate) mod queue;
 
 use std::path::PathBuf;
 
@@ -48,6 +49,10 @@ pub(crate) enum Command {
     /// The exit status is 0 when every photograph could be read, also if there was no face in it, else 2.
     #[command(after_help = ANALYZE_EXAMPLES)]
     Analyze(Analyze),
+    /// Look into the queue: count tasks, and list, retry or purge those that were given up.
+    ///
+    /// It is the queue that the configuration names. One in a file can be looked into while no host runs on it.
+    Queue(queue::Queue),
     /// Check that everything that visavis needs is there, and say how to mend what is not.
     ///
     /// Also shows every configuration key with its value and where that came from. The exit status is 0 when all is
@@ -122,12 +127,17 @@ impl Arguments {
     pub(crate) fn overrides(&self) -> Vec<Override> {
         let serve = if let Command::Serve(serve) = &self.command { Some(serve) } else { None };
         let verify = if let Command::Verify(verify) = &self.command { Some(verify) } else { None };
+        let queue = match &self.command {
+            Command::Serve(serve) => serve.queue.as_ref(),
+            Command::Queue(queue) => queue.queue.as_ref(),
+            _ => None,
+        };
         let flags = [
             ("telemetry.log", "--log", self.log.as_ref()),
             ("server.role", "--role", serve.and_then(|serve| serve.role.as_ref())),
             ("server.listen", "--listen", serve.and_then(|serve| serve.listen.as_ref())),
             ("server.admin", "--admin", serve.and_then(|serve| serve.admin.as_ref())),
-            ("queue.url", "--queue", serve.and_then(|serve| serve.queue.as_ref())),
+            ("queue.url", "--queue", queue),
             ("verify.threshold", "--threshold", verify.and_then(|verify| verify.threshold.as_ref())),
             ("verify.non_frontal", "--non-frontal", verify.and_then(|verify| verify.non_frontal.as_ref())),
         ];

@@ -1,15 +1,18 @@
-//! The commands that need no server: the same components and models, without sockets and queue.
+//! The commands that need no server: the same components and models, or a look into the queue.
 //!
 //! Owns what is printed for people and scripts. Must never decide anything that a component decides.
 //!
 //! # Layout
 //!
-//! - `verify`, `analyze`, `doctor`, `components`: one command each.
+//! - `verify`, `analyze`, `doctor`, `components`, `queue`: one command each.
+//! - `table`: columns that stand below each other.
 
 pub(crate) mod analyze;
 pub(crate) mod components;
 pub(crate) mod doctor;
 mod operator;
+pub(crate) mod queue;
+mod table;
 pub(crate) mod verify;
 
 use std::path::Path;

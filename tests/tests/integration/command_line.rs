@@ -201,6 +201,8 @@ fn help_is_for_newcomers() {
         (&["--help"][..], &["serve", "verify", "analyze", "doctor", "Examples"][..]),
         (&["serve", "--help"], &["--listen", "--queue", "curl"]),
         (&["verify", "--help"], &["--json", "--annotate", "exit status"]),
+        (&["queue", "--help"], &["stats", "dead", "--queue", "Examples"]),
+        (&["queue", "dead", "purge", "--help"], &["--all", "--yes", "exit status", "Examples"]),
     ] {
         let output = setup.run(arguments);
         assert_eq!(output.status.code(), Some(0));

@@ -14,6 +14,7 @@ mod hostile_bodies;
 mod hostile_files;
 mod languages;
 mod limits;
+mod operations;
 mod privacy;
 mod refusals;
 mod shared_queue;

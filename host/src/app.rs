@@ -23,8 +23,10 @@ use crate::config::{self, Config, QueueUrl, Role};
 use crate::edge;
 use crate::pipeline::Pipeline;
 use crate::queue::embedded::{self, Embedded};
+use crate::queue::redis::fleet::Fleet;
 use crate::queue::redis::{self, Redis};
 use crate::queue::{self, Admin, Queue};
+use crate::rollout::nodes::Identity;
 use crate::rollout::trust::Trust;
 use crate::rollout::{self, Rollout};
 use crate::runtime::analyzer::Analyzer;
@@ -48,12 +50,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let operators = operators(config).await?;
-    let queue = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
+    let (queue, fleet) = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
     let shutdown = CancellationToken::new();
 
     let clockwork = Clockwork::start(sizes(config))?;
     let cache = Cache::open(&config.components.cache)?;
-    let rollout = Rollout::open(rollout(config)?, clockwork, cache, || models::policy(config))?;
+    let rollout =
+        Rollout::open(rollout(config, fleet, listener.as_ref())?, clockwork, cache, || models::policy(config))?;
     tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
     match &listener {
         Some(listener) => println!("visavis: listening on http://{}", listener.local_addr()?),
@@ -96,7 +99,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
                 admin::run(listener, admin, Arc::clone(&rollout), shutdown.clone()).await;
             }
         };
-        tokio::join!(edge, worker, admin)
+        let follower = Arc::clone(&rollout).follow(shutdown.clone());
+        tokio::join!(edge, worker, admin, follower)
     };
     tokio::pin!(rooms);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -114,6 +118,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         _ = terminate.recv() => bail!("stopped at once; what was in flight goes on at the next start"),
         _ = interrupt.recv() => bail!("stopped at once; what was in flight goes on at the next start"),
     }
+    rollout.depart().await;
     queue.close().await;
     tracing::info!("stopped");
     Ok(())
@@ -172,15 +177,23 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
     })
 }
 
+/// A queue, and where its nodes tell each other what to run, when there can be several.
+type Opened = (Arc<dyn Queue>, Option<Fleet>);
+
 /// Opens the queue that the configuration names. Who opens a shared one as `node` takes over what the last process of that
 /// name ran: only a process that does tasks may have a name.
-pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Arc<dyn Queue>> {
+pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Opened> {
     match &config.queue.url {
         QueueUrl::File(path) => {
             let (path, key_file) = (path.clone(), config.queue.encryption_key_file.clone());
-            Ok(Arc::new(Embedded::open(embedded::Options { path, limits: queue_limits(config), key_file })?))
+            let queue = Embedded::open(embedded::Options { path, limits: queue_limits(config), key_file })?;
+            Ok((Arc::new(queue), None))
         }
-        QueueUrl::Redis(url) => Ok(Arc::new(Redis::open(redis_options(config, url, node)?).await?)),
+        QueueUrl::Redis(url) => {
+            let redis = Redis::open(redis_options(config, url, node)?).await?;
+            let fleet = redis.fleet();
+            Ok((Arc::new(redis), Some(fleet)))
+        }
     }
 }
 
@@ -235,7 +248,7 @@ fn limits(component: &config::Component) -> Limits {
 }
 
 /// How components follow each other on a node of this role.
-fn rollout(config: &Config) -> anyhow::Result<rollout::Config> {
+fn rollout(config: &Config, fleet: Option<Fleet>, listener: Option<&TcpListener>) -> anyhow::Result<rollout::Config> {
     let config::Components { gateway, analyzer, scorer, .. } = &config.components;
     let (accepts, works) = config.server.role.parts();
     let slots = [(Slot::Gateway, gateway, accepts), (Slot::Analyzer, analyzer, works), (Slot::Scorer, scorer, works)];
@@ -255,6 +268,8 @@ fn rollout(config: &Config) -> anyhow::Result<rollout::Config> {
         drain: config.server.request_timeout.max(config.worker.task_timeout) + SLACK,
         cores: config.nn.sessions,
         trust: Trust::load(&components.trusted_keys)?,
+        fleet,
+        identity: Identity::here(&config.server.role, listener.and_then(|it| Some(it.local_addr().ok()?.to_string()))),
         revise: Box::new(move |bundle, current| models::revised(&revising, bundle, current)),
     })
 }

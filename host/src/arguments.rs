@@ -53,6 +53,8 @@ pub(crate) enum Command {
     ///
     /// It is the queue that the configuration names. One in a file can be looked into while no host runs on it.
     Queue(queue::Queue),
+    /// Show the nodes that share a running host's queue, and which generation each runs.
+    Nodes(Nodes),
     /// Check that everything that visavis needs is there, and say how to mend what is not.
     ///
     /// Also shows every configuration key with its value and where that came from. The exit status is 0 when all is
@@ -110,6 +112,14 @@ pub(crate) struct Analyze {
     #[arg(value_name = "IMAGE", required = true)]
     pub(crate) images: Vec<PathBuf>,
     /// Print one JSON object a line for each photograph, with the embeddings.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Flags of `visavis nodes`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Nodes {
+    /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
 }

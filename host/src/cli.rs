@@ -10,6 +10,7 @@
 pub(crate) mod analyze;
 pub(crate) mod components;
 pub(crate) mod doctor;
+pub(crate) mod nodes;
 mod operator;
 pub(crate) mod queue;
 mod table;

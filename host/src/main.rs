@@ -59,6 +59,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
         Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
         Command::Queue(queue) => runtime.block_on(cli::queue::run(&config, &queue.command)),
+        Command::Nodes(nodes) => runtime.block_on(cli::nodes::run(&config, &nodes)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
         Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
     }

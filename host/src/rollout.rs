@@ -15,12 +15,15 @@
 //! - `store`: what was deployed, on disk.
 //! - `overview`: how a node stands, for who asks.
 //! - `history`: what was changed, when and by whom.
+//! - `fleet`: what all nodes are told to run. `nodes`: who they are.
 
 pub(crate) mod bundle;
+mod fleet;
 mod gate;
 mod history;
 pub(crate) mod kind;
 mod loader;
+pub(crate) mod nodes;
 mod order;
 mod overview;
 mod parts;
@@ -35,15 +38,18 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Semaphore, mpsc};
 
 use self::bundle::Bundle;
+use self::fleet::Told;
 use self::gate::{New, Photographs};
 use self::history::{Event, History};
 use self::loader::{Loaded, Loader};
+use self::nodes::Identity;
 pub(crate) use self::order::{Order, Refusal, Report, What};
 pub(crate) use self::parts::Record;
 use self::parts::{Changes, Parts, PolicyPart};
 use self::store::{Active, Store};
 use self::trust::Trust;
 use crate::pipeline::{Pipeline, Policy};
+use crate::queue::redis::fleet::Fleet;
 use crate::runtime::canary::Bounds;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::{Ending, Switch};
@@ -68,6 +74,10 @@ pub(crate) struct Config {
     pub(crate) cores: usize,
     /// Whose packages are accepted.
     pub(crate) trust: Trust,
+    /// What this node says of itself.
+    pub(crate) identity: Identity,
+    /// Where all nodes are told what to run; `None` when this one is alone.
+    pub(crate) fleet: Option<Fleet>,
     /// Makes the policy that a bundle asks for; what it leaves out stays as it is.
     pub(crate) revise: Revise,
 }
@@ -84,6 +94,8 @@ pub(crate) struct Rollout {
     cores: Arc<Semaphore>,
     gateway: Option<Arc<Switch<Gateway>>>,
     pipeline: Option<Arc<Switch<Pipeline>>>,
+    /// The policy that the configuration says.
+    configured: Option<PolicyPart>,
     state: Mutex<State>,
     /// Held during a deployment: one after the other.
     turn: tokio::sync::Mutex<()>,
@@ -97,6 +109,8 @@ struct State {
     /// What each deployment replaced, as long as something that it brought serves.
     replaced: BTreeMap<u64, Changes>,
     trial: Option<Trial>,
+    /// What this node was told last as one of all.
+    told: BTreeMap<Slot, Told>,
     history: History,
 }
 
@@ -125,7 +139,7 @@ impl Rollout {
         let cores = Arc::new(Semaphore::new(config.cores));
         let (photographs, works) = (Photographs::new(&config.probes), config.slots.contains_key(&Slot::Scorer));
         let loader = Loader::new(clockwork, cache, &config.slots);
-        let parts = std::thread::scope(|scope| {
+        let (parts, configured) = std::thread::scope(|scope| {
             let policy = works.then(|| scope.spawn(policy));
             let mut first = Changes::default();
             for (slot, (path, _)) in &config.slots {
@@ -135,14 +149,15 @@ impl Rollout {
             let policy = policy.map(|policy| {
                 policy.join().unwrap_or_else(|_| anyhow::bail!("the thread that loads the models broke off"))
             });
-            let mut policy = policy.transpose()?.map(PolicyPart::configured);
+            let configured = policy.transpose()?.map(PolicyPart::configured);
+            let mut policy = configured.clone();
             if let (Some(part), Some((package, deployment))) = (&mut policy, &active.policy) {
                 let bundle = Bundle::read(&store.read(package, &config.trust)?)?;
                 let revised = (config.revise)(&bundle.manifest, &part.policy)?;
                 *part =
                     PolicyPart { policy: Arc::new(revised), deployment: *deployment, package: Some(package.clone()) };
             }
-            anyhow::Ok(Parts::of(Changes { policy, ..first }))
+            anyhow::Ok((Parts::of(Changes { policy, ..first }), configured))
         })?;
         let mut generations = active.generations;
         for (slot, record) in parts.records() {
@@ -158,10 +173,12 @@ impl Rollout {
             deployments: active.deployments,
             replaced: BTreeMap::new(),
             trial: None,
+            told: active.told,
             history: History::default(),
         });
         let turn = tokio::sync::Mutex::new(());
-        let rollout = Arc::new(Self { config, loader, store, photographs, cores, gateway, pipeline, state, turn });
+        let rollout =
+            Arc::new(Self { config, loader, store, photographs, cores, gateway, pipeline, configured, state, turn });
         for ended in [gateways_ended, pipelines_ended].into_iter().flatten() {
             tokio::spawn(watch(Arc::downgrade(&rollout), ended));
         }
@@ -279,17 +296,35 @@ impl Rollout {
         Ok(self.serving())
     }
 
-    /// Returns to the configured component of a slot.
+    /// Returns to the configured component of a slot, which is trusted as it is at a start.
     ///
     /// # Errors
-    /// It cannot be loaded or does not pass the gate.
-    pub(crate) async fn reset(self: &Arc<Self>, slot: Slot, by: &str) -> Result<Report, Refusal> {
+    /// It cannot be loaded.
+    pub(crate) async fn reset(self: &Arc<Self>, slot: Slot, by: &str) -> Result<BTreeMap<Slot, Record>, Refusal> {
+        let _turn = self.turn.lock().await;
         let (path, _) = self.config.slots.get(&slot).ok_or(Refusal::NotHere { slot })?;
-        let bytes = Source::read(slot, path)?.bytes.to_vec();
-        let what = What::Component(slot, bytes);
-        let order =
-            Order { what, signature: None, canary: None, expected_changes: vec!["all".to_owned()], by: by.to_owned() };
-        self.deploy(order).await
+        let source = Source::read(slot, path)?;
+        if self.end_trial(|_| true).is_some() {
+            tracing::warn!("a trial was called off, since what it was compared with is replaced");
+        }
+        let record = {
+            let mut state = self.state();
+            let (deployment, generation) = (state.next_deployment(), state.next_generation(slot));
+            Record::new(&source, generation, deployment, source.origin.clone())
+        };
+        let rollout = Arc::clone(self);
+        let loaded = tokio::task::spawn_blocking(move || {
+            let mut changes = Changes::default();
+            rollout.loader.change(&mut changes, slot, source, record).map(|()| changes)
+        });
+        let mut changes = loaded.await.map_err(|error| Refusal::Broken(error.to_string()))??;
+        // A policy that came in a bundle goes with what came with it.
+        changes.policy = self.configured.clone().filter(|_| slot != Slot::Gateway);
+        let (parts, _) = self.state().parts.with(&changes);
+        let pipeline = parts.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
+        self.serve(parts, pipeline, &changes)?;
+        self.state().history.note(Event::Reset, &changes.records(), by, None);
+        Ok(self.serving())
     }
 
     /// Notes `parts` on disk and lets them serve.
@@ -374,6 +409,7 @@ impl State {
         let slots = records.map(|(slot, record)| (slot, Record::clone(&record))).collect();
         let policy = parts.crew.as_ref().and_then(|crew| Some((crew.policy.package.clone()?, crew.policy.deployment)));
         Active {
+            told: self.told.clone(),
             generations: self.generations.clone(),
             deployments: self.deployments,
             slots,

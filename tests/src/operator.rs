@@ -27,6 +27,8 @@ pub struct Wishes {
     pub signature: Option<String>,
     /// Recorded cases that may come out differently.
     pub expected_changes: Vec<String>,
+    /// All nodes are meant.
+    pub fleet: bool,
 }
 
 impl Operator {
@@ -56,6 +58,9 @@ impl Operator {
         }
         if !wishes.expected_changes.is_empty() {
             headers.push(("visavis-expected-changes", Value::from(wishes.expected_changes.clone()).to_string()));
+        }
+        if wishes.fleet {
+            headers.push(("visavis-fleet", "true".to_owned()));
         }
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send("PUT", &format!("/components/{slot}"), &headers, component)

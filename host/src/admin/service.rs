@@ -29,6 +29,8 @@ const SIGNATURE: &str = "visavis-signature";
 const CANARY: &str = "visavis-canary";
 /// The recorded cases that may come out differently: a JSON list of their names, or `["all"]`.
 const EXPECTED_CHANGES: &str = "visavis-expected-changes";
+/// `true`: all nodes are meant.
+const FLEET: &str = "visavis-fleet";
 /// Who asks, for the records.
 const BY: &str = "visavis-by";
 
@@ -61,18 +63,26 @@ impl wire::Service for Service {
                 None => no_slot(slot),
             },
             (Method::POST, ["components", slot, "rollback"]) => match slot_of(slot) {
+                Some(slot) if all_nodes(&request) => {
+                    tracing::info!(target: "visavis::audit", %slot, by, "asked all nodes to go back");
+                    told(self.rollout.roll_back_all(slot).await)
+                }
                 Some(slot) => told(self.rollout.roll_back(slot, &by).await),
                 None => no_slot(slot),
+            },
+            (Method::GET, ["nodes"]) => match self.rollout.nodes().await {
+                Ok(nodes) => json(StatusCode::OK, &serde_json::json!({ "nodes": nodes })),
+                Err(error) => wire::busy("queue_unavailable", &error.to_string(), 5),
             },
             (Method::POST, ["drain"]) => {
                 tracing::info!(by, "an operator asked this host to drain");
                 self.shutdown.cancel();
                 json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
             }
-            (_, ["components"]) => only("GET"),
+            (_, ["components"] | ["nodes"]) => only("GET"),
             (_, ["components", _]) => only("PUT, DELETE"),
             (_, ["components", _, "rollback"] | ["drain"]) => only("POST"),
-            _ => problem(StatusCode::NOT_FOUND, "not_found", "operators find /components and /drain here"),
+            _ => problem(StatusCode::NOT_FOUND, "not_found", "operators find /components, /nodes and /drain here"),
         }
     }
 }
@@ -116,9 +126,9 @@ impl Service {
                 return closing(problem(StatusCode::REQUEST_TIMEOUT, "timeout", &why));
             }
         };
-        let Wishes { signature, canary, expected_changes } = wishes;
-        let what = what(bytes.into());
-        told(self.rollout.deploy(Order { what, signature, canary, expected_changes, by }).await)
+        let Wishes { signature, canary, expected_changes, all } = wishes;
+        let order = Order { what: what(bytes.into()), signature, canary, expected_changes, by };
+        if all { told(self.rollout.deploy_to_all(order).await) } else { told(self.rollout.deploy(order).await) }
     }
 
     fn too_large(&self) -> Answer {
@@ -133,6 +143,7 @@ struct Wishes {
     signature: Option<String>,
     canary: Option<u8>,
     expected_changes: Vec<String>,
+    all: bool,
 }
 
 impl Wishes {
@@ -156,6 +167,7 @@ impl Wishes {
             signature: signature.transpose()?,
             canary: canary.transpose()?,
             expected_changes: expected_changes.transpose()?.unwrap_or_default(),
+            all: all_nodes(request),
         })
     }
 }
@@ -168,6 +180,8 @@ fn told(outcome: Result<impl Serialize, Refusal>) -> Answer {
     };
     let status = match &refusal {
         Refusal::Trust(_) => StatusCode::FORBIDDEN,
+        Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
+        Refusal::Alone | Refusal::NothingTold { .. } => StatusCode::CONFLICT,
         Refusal::NotHere { .. } | Refusal::NothingHere | Refusal::UnderTrial | Refusal::NothingBefore { .. } => {
             StatusCode::CONFLICT
         }
@@ -199,6 +213,10 @@ fn json(status: StatusCode, value: &impl Serialize) -> Answer {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+fn all_nodes(request: &Request<Incoming>) -> bool {
+    text(request, FLEET) == Some("true")
 }
 
 fn slot_of(name: &str) -> Option<Slot> {

@@ -25,7 +25,7 @@ pub(crate) enum ComponentsCommand {
     #[command(after_help = DEPLOY_EXAMPLES)]
     Deploy(Deploy),
     /// Return to what a slot served before; a canary is taken back.
-    Rollback(Operated),
+    Rollback(Rollback),
     /// Return to the component that the host's configuration names.
     Reset(Operated),
     /// Make a pair of keys for signatures: a secret one and a public one.
@@ -71,6 +71,9 @@ pub(crate) struct Deploy {
     /// is taken back at the first breach.
     #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(1..=100))]
     pub(crate) canary: Option<u8>,
+    /// Deploy to all nodes that share the host's Redis. The host that is asked proves it first.
+    #[arg(long)]
+    pub(crate) fleet: bool,
     /// A recorded case of the gate that may come out differently, or all. May be repeated.
     #[arg(long = "expect-change", value_name = "CASE")]
     pub(crate) expected_changes: Vec<String>,
@@ -82,7 +85,18 @@ pub(crate) struct Deploy {
     pub(crate) json: bool,
 }
 
-/// Arguments of `visavis components rollback` and `reset`.
+/// Arguments of `visavis components rollback`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Rollback {
+    /// What to roll back.
+    #[command(flatten)]
+    pub(crate) operated: Operated,
+    /// Return all nodes that share the host's Redis to what they were told before.
+    #[arg(long)]
+    pub(crate) fleet: bool,
+}
+
+/// Arguments of `visavis components reset`, and a part of others'.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Operated {
     /// The slot.
@@ -174,7 +188,7 @@ const DEPLOY_EXAMPLES: &str = "\
 Examples:
   visavis components deploy scorer my-scorer.wasm
   visavis components deploy scorer my-scorer.wasm --canary 10
-  visavis components deploy bundle release-7.bundle
+  visavis components deploy bundle release-7.bundle --fleet
 
 The host is found by server.admin and server.admin_token_file of the configuration; run it where the
 host runs, as its user, or set both.";

@@ -169,7 +169,7 @@ fn signatures(config: &Config) -> Finding {
 
 async fn queue(config: &Config) -> Vec<Finding> {
     match app::open_queue(config, None).await {
-        Ok(queue) => {
+        Ok((queue, _)) => {
             let warnings = queue.warnings();
             let stats = match queue.ping().await {
                 Ok(()) => queue.stats().await,

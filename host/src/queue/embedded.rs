@@ -137,22 +137,16 @@ impl Embedded {
         let (path, hour) = (PathBuf::from("(in memory)"), Duration::from_secs(3600));
         let limits = Limits { max_length: 100, lease: hour, max_deliveries: 1, result_ttl: hour, payload_ttl: hour };
         let key = Key::ephemeral().map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        Self::start(path, limits, key, Arc::new(System::start()), Box::new(store::open_in_memory))
+        Self::start(&path, limits, key, Arc::new(System::start()), Box::new(store::open_in_memory))
     }
 
     fn open_with(options: Options, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
         let Options { path, limits, key_file } = options;
-        Self::start(path, limits, Key::load_or_create(&key_file)?, clock, opener)
+        Self::start(&path, limits, Key::load_or_create(&key_file)?, clock, opener)
     }
 
-    fn start(
-        path: PathBuf,
-        limits: Limits,
-        key: Key,
-        clock: Arc<dyn Clock>,
-        opener: Opener,
-    ) -> Result<Self, OpenError> {
-        let opened = Store::open(&path, opener)?;
+    fn start(path: &Path, limits: Limits, key: Key, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
+        let opened = Store::open(path, opener)?;
         opened.store.prepare(key.fingerprint(), &limits)?;
         let handle = Handle::start(opened, limits, Arc::clone(&clock), Interruption::Process)?;
         Ok(Self { handle, key: Arc::new(key), clock, limits })

@@ -16,6 +16,7 @@
 //! - `server`: whether a server is fit to hold a queue.
 //! - `bell`: who is woken by what happens elsewhere.
 //! - `grant`: a task on its way to a worker.
+//! - `fleet`: what nodes tell each other beside tasks.
 //! - `admin`: what an operator asks, also without being a node.
 //! - `answer`: what the scripts answer, in the words of the house.
 
@@ -23,6 +24,7 @@ mod admin;
 mod answer;
 mod bell;
 mod finder;
+pub(crate) mod fleet;
 mod grant;
 mod link;
 mod options;
@@ -45,6 +47,7 @@ pub(crate) use self::admin::visit;
 use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
 use self::finder::Finder;
+use self::fleet::Fleet;
 use self::grant::{Errands, Grant};
 use self::link::Link;
 use self::options::tag;
@@ -104,6 +107,13 @@ impl Redis {
         }
         let tender = tokio::spawn(tend(Arc::clone(&inner)));
         Ok(Self { inner, key: Arc::new(key), tender })
+    }
+}
+
+impl Redis {
+    /// Where the nodes of this queue tell each other what to run.
+    pub(crate) fn fleet(&self) -> Fleet {
+        Fleet::new(Arc::clone(&self.inner), Arc::clone(&self.key))
     }
 }
 

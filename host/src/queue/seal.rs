@@ -75,6 +75,7 @@ pub(super) struct Key {
     cipher: XChaCha20Poly1305,
     idempotency: Zeroizing<[u8; KEY]>,
     digest: Zeroizing<[u8; KEY]>,
+    notice: Zeroizing<[u8; KEY]>,
     fingerprint: [u8; 16],
 }
 
@@ -152,10 +153,16 @@ impl Key {
             cipher: XChaCha20Poly1305::new(&cipher.into()),
             idempotency: blake3::derive_key("visavis queue v1: hashing of idempotency keys", secret).into(),
             digest: blake3::derive_key("visavis queue v1: digests of payloads", secret).into(),
+            notice: blake3::derive_key("visavis queue v1: notices to all nodes", secret).into(),
             fingerprint: *print.first_chunk().expect("32 bytes hold 16"),
         };
         cipher.zeroize();
         key
+    }
+
+    /// Proves to who has the same key file that it has written these words to all nodes. Compares in constant time.
+    pub(super) fn mac(&self, words: &[u8]) -> blake3::Hash {
+        blake3::keyed_hash(&self.notice, words)
     }
 
     /// Seals a payload in place: cipher text, tag, nonce, version.

@@ -123,6 +123,15 @@ impl Bundle {
         Ok(bytes)
     }
 
+    /// The slots that it concerns: those of its components, and for models and policy the scorer's, whose node follows them.
+    pub(crate) fn slots(&self) -> Vec<Slot> {
+        let mut slots: Vec<_> = self.components.keys().copied().collect();
+        if self.manifest.has_policy() && !slots.contains(&Slot::Scorer) {
+            slots.push(Slot::Scorer);
+        }
+        slots
+    }
+
     /// Reads a bundle and checks everything about it that can be checked without running it.
     pub(crate) fn read(bytes: &[u8]) -> Result<Self, BundleError> {
         if bytes.len() > LARGEST {

@@ -11,6 +11,7 @@ use super::gate::Checks;
 use super::parts::Record;
 use super::store::StoreError;
 use super::trust::TrustError;
+use crate::queue::Unavailable;
 use crate::runtime::{LoadError, Slot};
 
 /// A deployment that somebody asks for.
@@ -80,6 +81,22 @@ pub(crate) enum Refusal {
     /// The policy of a bundle does not fit this node.
     #[error("{0}")]
     Policy(String),
+    /// There are no other nodes.
+    #[error(
+        "this host has a queue of its own, so there are no other nodes; leave --fleet out, or set queue.url to a Redis"
+    )]
+    Alone,
+    /// All nodes were told nothing.
+    #[error(
+        "all nodes were told nothing for the {slot} that could be taken back; leave --fleet out for this node's own deployments"
+    )]
+    NothingTold {
+        /// The slot.
+        slot: Slot,
+    },
+    /// The others cannot be reached.
+    #[error("the other nodes were not told: {0}; try again")]
+    Unavailable(#[from] Unavailable),
     /// A share that is none.
     #[error("the canary's share is {0}; it is a percentage from 1 to 100")]
     Share(u8),
@@ -114,6 +131,9 @@ impl Refusal {
         match self {
             Self::NotHere { .. } => "no_such_slot",
             Self::NothingHere => "nothing_here",
+            Self::Alone => "alone",
+            Self::NothingTold { .. } => "nothing_before",
+            Self::Unavailable(_) => "queue_unavailable",
             Self::Trust(TrustError::Missing { .. }) => "signature_missing",
             Self::Trust(_) => "signature_refused",
             Self::Bundle(_) => "bad_bundle",

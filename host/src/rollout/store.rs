@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::bundle::Bundle;
+use super::fleet::Told;
 use super::parts::Record;
 use super::trust::Trust;
 use crate::runtime::{Slot, Source};
@@ -37,6 +38,9 @@ pub(super) struct Active {
     pub(super) slots: BTreeMap<Slot, Record>,
     /// The bundle whose policy holds, where it is not what is configured, and the deployment that brought it.
     pub(super) policy: Option<(String, u64)>,
+    /// What this node was told last as one of all.
+    #[serde(default)]
+    pub(super) told: BTreeMap<Slot, Told>,
 }
 
 /// The folder cannot be used, or holds what cannot be used.
@@ -50,7 +54,14 @@ pub(crate) struct StoreError {
 
 impl Default for Active {
     fn default() -> Self {
-        Self { format: FORMAT, generations: BTreeMap::new(), deployments: 0, slots: BTreeMap::new(), policy: None }
+        Self {
+            format: FORMAT,
+            generations: BTreeMap::new(),
+            deployments: 0,
+            slots: BTreeMap::new(),
+            policy: None,
+            told: BTreeMap::new(),
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod configuration;
 mod contract;
 mod durability;
 mod failures;
+mod fleet;
 mod golden;
 mod hostile_bodies;
 mod hostile_files;

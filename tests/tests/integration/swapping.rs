@@ -9,7 +9,7 @@ use visavis_tests::form::Form;
 use visavis_tests::host::{Setup, shared};
 use visavis_tests::operator::Wishes;
 
-const PLAIN: &Wishes = &Wishes { canary: None, signature: None, expected_changes: Vec::new() };
+const PLAIN: &Wishes = &Wishes { canary: None, signature: None, expected_changes: Vec::new(), fleet: false };
 
 #[test]
 fn a_deployed_component_serves_survives_a_restart_and_is_undone() {
@@ -49,7 +49,7 @@ fn a_deployed_component_serves_survives_a_restart_and_is_undone() {
     assert_eq!(made_by(&host.client())["digest"], first["digest"]);
     let events: Vec<_> =
         operator.overview()["history"].as_array().unwrap().iter().map(|it| it["event"].clone()).collect();
-    assert_eq!(events, ["deployed", "rolled_back", "deployed"]);
+    assert_eq!(events, ["deployed", "rolled_back", "reset"]);
 }
 
 #[test]

@@ -55,7 +55,7 @@ fn a_redis_killed_under_load_loses_no_accepted_task() {
         }
         over.store(true, Ordering::SeqCst);
     });
-    let clients = edges.each_ref().map(|edge| edge.client());
+    let clients = edges.each_ref().map(visavis_tests::host::Host::client);
     let tally = watch.to_the_end(&clients, PATIENCE);
     let ends = witness::ends(&fleet.redis);
     let ended_once = watch.digits().iter().filter(|id| ends.get(*id) == Some(&1)).count();

@@ -13,8 +13,9 @@ use http::Method;
 use serde_json::Value;
 
 use super::{read, read_text, signature_of};
-use crate::arguments::components::{Deploy, Operated};
+use crate::arguments::components::{Deploy, Operated, Rollback};
 use crate::cli::operator::{Question, ask};
+use crate::cli::table::{line, span, table};
 use crate::config::Config;
 
 /// Digits of a digest that are shown.
@@ -25,7 +26,7 @@ pub(super) async fn list(config: &Config, as_json: bool) -> anyhow::Result<ExitC
     if as_json {
         println!("{overview}");
     } else {
-        print!("{}", table(&overview));
+        print!("{}", text(&overview));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -46,10 +47,20 @@ pub(super) async fn deploy(config: &Config, deploy: &Deploy) -> anyhow::Result<E
     if let Some(by) = std::env::var_os("USER").and_then(|user| user.into_string().ok()).filter(|user| user.is_ascii()) {
         question.headers.push(("visavis-by", by));
     }
+    if deploy.fleet {
+        question.headers.push(("visavis-fleet", "true".to_owned()));
+    }
     question.body = body;
-    let report = ask(config, question).await?;
+    let answer = ask(config, question).await?;
     if deploy.json {
-        println!("{report}");
+        println!("{answer}");
+        return Ok(ExitCode::SUCCESS);
+    }
+    if deploy.fleet {
+        println!("all nodes are told (notice {}); `visavis nodes` shows who runs it", answer["notice"]);
+    }
+    let report = if deploy.fleet { &answer["here"] } else { &answer };
+    if report.is_null() {
         return Ok(ExitCode::SUCCESS);
     }
     let generations = report["generations"].as_object().into_iter().flatten();
@@ -71,16 +82,21 @@ pub(super) async fn deploy(config: &Config, deploy: &Deploy) -> anyhow::Result<E
     Ok(ExitCode::SUCCESS)
 }
 
-pub(super) async fn roll_back(config: &Config, operated: &Operated) -> anyhow::Result<ExitCode> {
-    let path = format!("/components/{}/rollback", operated.slot);
-    let serving = ask(config, Question::new(Method::POST, path)).await?;
-    told(operated, &serving)
+pub(super) async fn roll_back(config: &Config, rollback: &Rollback) -> anyhow::Result<ExitCode> {
+    let operated = &rollback.operated;
+    let mut question = Question::new(Method::POST, format!("/components/{}/rollback", operated.slot));
+    if !rollback.fleet {
+        return told(operated, &ask(config, question).await?);
+    }
+    question.headers.push(("visavis-fleet", "true".to_owned()));
+    ask(config, question).await?;
+    println!("all nodes are told to return to what they ran before; `visavis nodes` shows who does");
+    Ok(ExitCode::SUCCESS)
 }
 
 pub(super) async fn reset(config: &Config, operated: &Operated) -> anyhow::Result<ExitCode> {
     let path = format!("/components/{}", operated.slot);
-    let report = ask(config, Question::new(Method::DELETE, path)).await?;
-    told(operated, &report["generations"])
+    told(operated, &ask(config, Question::new(Method::DELETE, path)).await?)
 }
 
 fn told(operated: &Operated, serving: &Value) -> anyhow::Result<ExitCode> {
@@ -117,47 +133,46 @@ fn ascii(json: &str) -> String {
     text
 }
 
-fn table(overview: &Value) -> String {
-    let mut text = format!(
-        "{:<9} {:>4}  {:<12}  {:<10} {:>9}  {:<10} {}\n",
-        "SLOT", "GEN", "DIGEST", "STATE", "SIZE", "SINCE", "FROM"
-    );
-    let mut line = |slot: &str, record: &Value, state: &str| {
-        let bundle = record["bundle"].as_str().map(|bundle| format!(" in {bundle}")).unwrap_or_default();
-        let signer = record["signer"].as_str().map(|signer| format!(", signed by {signer}")).unwrap_or_default();
-        let _ = writeln!(
-            text,
-            "{slot:<9} {:>4}  {:<12}  {state:<10} {:>7} K  {:<10} {}{bundle}{signer}",
-            record["generation"].as_u64().unwrap_or_default(),
-            digest(record),
-            record["size"].as_u64().unwrap_or_default() >> 10,
-            ago(record["since"].as_u64().unwrap_or_default()),
-            record["origin"].as_str().unwrap_or_default(),
-        );
+fn text(overview: &Value) -> String {
+    let mut rows = vec![["SLOT", "GEN", "DIGEST", "STATE", "SIZE", "SINCE", "FROM"].map(str::to_owned)];
+    let mut row = |slot: &str, record: &Value, state: String| {
+        let word = |key: &str, before: &str| record[key].as_str().map(|it| format!("{before}{it}")).unwrap_or_default();
+        let from = format!("{}{}{}", word("origin", ""), word("bundle", " in "), word("signer", ", signed by "));
+        rows.push([
+            slot.to_owned(),
+            record["generation"].to_string(),
+            digest(record).to_owned(),
+            state,
+            format!("{} K", record["size"].as_u64().unwrap_or_default() >> 10),
+            ago(&record["since"]),
+            line(&from),
+        ]);
     };
     for (slot, standing) in overview["slots"].as_object().into_iter().flatten() {
-        line(slot, &standing["serving"], "serving");
+        row(slot, &standing["serving"], "serving".to_owned());
         let canary = &standing["canary"];
         if canary.is_object() {
-            line(slot, canary, &format!("canary {}%", canary["percent"]));
+            let [percent, done, of] = ["percent", "done", "of"].map(|key| &canary[key]);
+            row(slot, canary, format!("canary, {percent} % of the work, {done} of {of} done"));
         }
         if standing["previous"].is_object() {
-            line(slot, &standing["previous"], "previous");
+            row(slot, &standing["previous"], "previous".to_owned());
         }
     }
+    let mut text = table(&rows);
     let history = overview["history"].as_array().map(Vec::as_slice).unwrap_or_default();
     if !history.is_empty() {
         text.push_str("\nWhat was changed since the host started:\n");
     }
-    for entry in history {
+    let changes = history.iter().map(|entry| {
         let generations = entry["generations"].as_object().into_iter().flatten();
         let what: Vec<_> = generations.map(|(slot, it)| format!("{slot} {}", it["generation"])).collect();
         let why = entry["why"].as_str().map(|why| format!(": {why}")).unwrap_or_default();
         let event = entry["event"].as_str().unwrap_or_default().replace('_', " ");
-        let (at, by) = (ago(entry["at"].as_u64().unwrap_or_default()), entry["by"].as_str().unwrap_or_default());
-        let _ = writeln!(text, "  {at:<10} {event:<11} {} by {by}{why}", what.join(", "));
-    }
-    text
+        let by = entry["by"].as_str().unwrap_or_default();
+        [String::new(), ago(&entry["at"]), event, line(&format!("{} by {by}{why}", what.join(", ")))]
+    });
+    text + &table(&changes.collect::<Vec<_>>())
 }
 
 fn digest(record: &Value) -> &str {
@@ -165,16 +180,10 @@ fn digest(record: &Value) -> &str {
     digest.get(..DIGITS).unwrap_or(digest)
 }
 
-/// How long ago a moment was, in the largest unit that fits.
-fn ago(seconds: u64) -> String {
-    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let passed = SystemTime::now().duration_since(then).unwrap_or_default().as_secs();
-    match passed {
-        0..60 => format!("{passed} s ago"),
-        60..3600 => format!("{} min ago", passed / 60),
-        3600..86_400 => format!("{} h ago", passed / 3600),
-        _ => format!("{} d ago", passed / 86_400),
-    }
+/// How long ago a moment was, given in seconds since the epoch.
+fn ago(seconds: &Value) -> String {
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.as_u64().unwrap_or_default());
+    format!("{} ago", span(SystemTime::now().duration_since(then).unwrap_or_default()))
 }
 
 #[cfg(test)]
@@ -190,9 +199,9 @@ mod tests {
             "slots": { "scorer": { "serving": record, "previous": record } },
             "history": [{ "at": 0, "event": "rolled_back", "generations": { "scorer": record }, "by": "me", "why": "so" }],
         });
-        let text = table(&overview);
-        assert!(text.contains("scorer       3  abababababab  serving         68 K"), "{text}");
-        assert!(text.contains("previous") && text.contains("rolled back scorer 3 by me: so"), "{text}");
+        let text = text(&overview);
+        assert!(text.contains("scorer  3    abababababab  serving   68 K"), "{text}");
+        assert!(text.contains("previous") && text.contains("rolled back  scorer 3 by me: so"), "{text}");
     }
 
     #[test]

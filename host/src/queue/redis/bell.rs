@@ -18,6 +18,7 @@ const MOST: usize = 64;
 #[derive(Default)]
 pub(super) struct Bell {
     due: Notify,
+    posted: Notify,
     tasks: Mutex<HashMap<TaskId, Watched>>,
 }
 
@@ -37,6 +38,11 @@ impl Bell {
         self.due.notify_one();
     }
 
+    /// A future that ends when something was posted for all nodes.
+    pub(super) fn posted(&self) -> Notified<'_> {
+        self.posted.notified()
+    }
+
     /// Watches one task until dropped.
     pub(super) fn watch(&self, id: TaskId) -> Watch<'_> {
         let mut tasks = self.tasks();
@@ -45,11 +51,15 @@ impl Bell {
         Watch { bell: self, id, changed: Arc::clone(&watched.changed) }
     }
 
-    /// Wakes whom a message of the scripts concerns: `+N`, or the digits of a task's id.
+    /// Wakes whom a message of the scripts concerns: `+N`, `!`, or the digits of a task's id.
     pub(super) fn ring(&self, message: &[u8]) {
         if let Some(count) = message.strip_prefix(b"+") {
             let count = std::str::from_utf8(count).ok().and_then(|digits| digits.parse().ok()).unwrap_or(1);
             (0..MOST.min(count)).for_each(|_| self.due.notify_one());
+            return;
+        }
+        if message == b"!" {
+            self.posted.notify_waiters();
             return;
         }
         let mut id = [0; 16];
@@ -63,6 +73,7 @@ impl Bell {
     /// Wakes all: messages may have been missed.
     pub(super) fn ring_all(&self) {
         self.due.notify_waiters();
+        self.posted.notify_waiters();
         self.tasks().values().for_each(|watched| watched.changed.notify_waiters());
     }
 

@@ -37,13 +37,22 @@ pub(super) struct Scripts {
     pub(super) dead: Script,
     pub(super) redeliver: Script,
     pub(super) purge: Script,
+    pub(super) announce: Script,
+    pub(super) nodes: Script,
+    pub(super) publish: Script,
+    pub(super) notices: Script,
+    pub(super) report: Script,
+    pub(super) withdraw: Script,
 }
 
 /// A script's text behind the rules. `flags` is what the server is told of it: only what adds to the queue is refused when
 /// its memory is full, for all else ends tasks and so frees memory.
 macro_rules! script {
     ($flags:literal, $file:literal) => {
-        Script::new(concat!("#!lua", $flags, "\n", include_str!("lua/ledger.lua"), "\n", include_str!($file)))
+        script!($flags, "lua/ledger.lua", $file)
+    };
+    ($flags:literal, $rules:literal, $file:literal) => {
+        Script::new(concat!("#!lua", $flags, "\n", include_str!($rules), "\n", include_str!($file)))
     };
 }
 
@@ -65,6 +74,12 @@ impl Scripts {
             dead: script!(" flags=allow-oom", "lua/dead.lua"),
             redeliver: script!(" flags=allow-oom", "lua/redeliver.lua"),
             purge: script!(" flags=allow-oom", "lua/purge.lua"),
+            announce: script!(" flags=allow-oom", "lua/fleet.lua", "lua/announce.lua"),
+            nodes: script!(" flags=allow-oom", "lua/fleet.lua", "lua/nodes.lua"),
+            publish: script!("", "lua/fleet.lua", "lua/publish.lua"),
+            notices: script!(" flags=allow-oom", "lua/fleet.lua", "lua/notices.lua"),
+            report: script!(" flags=allow-oom", "lua/fleet.lua", "lua/report.lua"),
+            withdraw: script!(" flags=allow-oom", "lua/fleet.lua", "lua/withdraw.lua"),
         }
     }
 }

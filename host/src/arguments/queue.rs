@@ -55,7 +55,7 @@ pub(crate) enum Dead {
         #[command(flatten)]
         chosen: Chosen,
         /// With --all: do not ask first.
-        #[arg(long, requires = "all")]
+        #[arg(long, conflicts_with = "ids")]
         yes: bool,
     },
 }

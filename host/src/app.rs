@@ -82,6 +82,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             header_timeout: config.server.header_timeout,
             drain_timeout: config.server.drain_timeout,
         },
+        client_address_header: config.server.client_address_header.clone(),
     };
     let rooms = async {
         let edge = async {
@@ -206,8 +207,9 @@ pub(crate) async fn visit_queue(config: &Config) -> anyhow::Result<Arc<dyn Admin
 }
 
 fn queue_limits(config: &Config) -> queue::Limits {
-    let config::Queue { max_length, lease, max_deliveries, result_ttl, payload_ttl, .. } = config.queue;
-    queue::Limits { max_length, lease, max_deliveries, result_ttl, payload_ttl }
+    let config::Queue { max_length, max_waiting_per_client, lease, max_deliveries, result_ttl, payload_ttl, .. } =
+        config.queue;
+    queue::Limits { max_length, max_waiting_per_client, lease, max_deliveries, result_ttl, payload_ttl }
 }
 
 fn redis_options(config: &Config, url: &str, node: Option<String>) -> anyhow::Result<redis::Options> {

@@ -5,15 +5,18 @@
 //!
 //! # Layout
 //!
+//! - `client`: who asks, for the limits of one client.
 //! - `service`: one request: health, limits, and the way into the gateway.
 //! - `body`: a request's body, counted.
 
 mod body;
+mod client;
 mod service;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::HeaderName;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -25,7 +28,7 @@ use crate::runtime::switch::Switch;
 use crate::wire;
 
 /// The limits of the public listener.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Config {
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
@@ -37,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) request_timeout: Duration,
     /// The listener's own.
     pub(crate) wire: wire::Limits,
+    /// The header by which a proxy tells the client's address.
+    pub(crate) client_address_header: Option<HeaderName>,
 }
 
 /// Serves until `shutdown` is cancelled, then lets the requests in flight end.
@@ -47,7 +52,8 @@ pub(crate) async fn run(
     queue: Arc<dyn Queue>,
     shutdown: CancellationToken,
 ) {
-    let desk = Desk { queue, body_limit: config.body_limit, shutdown: shutdown.clone() };
+    let desk = Desk { queue, client: None, body_limit: config.body_limit, shutdown: shutdown.clone() };
+    let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
-    wire::serve(listener, config.wire, service, shutdown).await;
+    wire::serve(listener, limits, service, shutdown).await;
 }

@@ -37,6 +37,9 @@ pub(crate) struct Submission {
     pub payload: Payload,
     /// The client's own key, at most 256 bytes: the same key yields the same task while its result lives.
     pub idempotency_key: Option<String>,
+    /// Who hands it in, in whatever words tell clients apart; stored as a keyed hash, and only while
+    /// [`Limits::max_waiting_per_client`] is set.
+    pub client: Option<String>,
 }
 
 /// Why a task was not accepted.
@@ -45,6 +48,12 @@ pub(crate) enum SubmitError {
     /// As many tasks wait as may; the duration is a guess, from the drain rate, of when there will be room.
     #[error("the queue is full")]
     Full {
+        /// When to try again.
+        retry_after: Duration,
+    },
+    /// As many tasks of this client wait as may; the duration is the same guess.
+    #[error("too many tasks of this client wait")]
+    TooManyWaiting {
         /// When to try again.
         retry_after: Duration,
     },
@@ -126,6 +135,8 @@ pub(crate) struct Stats {
 pub(crate) struct Limits {
     /// How many tasks may wait, retries included; further submissions are refused.
     pub(crate) max_length: u64,
+    /// How many tasks of one client may wait, retries included; `None`: as many as there is room for.
+    pub(crate) max_waiting_per_client: Option<u64>,
     /// How long a worker may be silent.
     pub(crate) lease: Duration,
     /// How often a task is delivered before it is given up; at least 1.
@@ -143,7 +154,7 @@ pub(crate) struct Limits {
 #[async_trait]
 pub(crate) trait Queue: Admin {
     /// Accepts a task. When this returns `Ok` the task survives `kill -9`. A known idempotency key with the same payload
-    /// yields the first task's id.
+    /// yields the first task's id, also from a client that has too many waiting.
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError>;
 
     /// Takes the oldest task that is due, waiting up to `wait` for one. A task whose lease ran out is due again; one

@@ -29,6 +29,8 @@ pub enum Code {
     InvalidField,
     /// 422: a field that nobody knows.
     UnknownField,
+    /// 429: as many tasks of this client wait as may.
+    TooManyWaiting,
     /// 503: as many tasks wait as may.
     QueueFull,
     /// 503: the queue cannot be reached or cannot write.
@@ -51,6 +53,7 @@ impl Code {
             Self::MissingField => "missing_field",
             Self::InvalidField => "invalid_field",
             Self::UnknownField => "unknown_field",
+            Self::TooManyWaiting => "too_many_waiting",
             Self::QueueFull => "queue_full",
             Self::QueueUnavailable => "queue_unavailable",
             Self::InternalError => "internal_error",
@@ -67,6 +70,7 @@ impl Code {
             Self::BodyTooLarge => (413, "Content Too Large"),
             Self::UnsupportedMediaType | Self::UnsupportedFormat => (415, "Unsupported Media Type"),
             Self::MissingField | Self::InvalidField | Self::UnknownField => (422, "Unprocessable Content"),
+            Self::TooManyWaiting => (429, "Too Many Requests"),
             Self::InternalError => (500, "Internal Server Error"),
             Self::QueueFull | Self::QueueUnavailable => (503, "Service Unavailable"),
         }

@@ -148,6 +148,12 @@ fn not_accepted(error: SubmitError) -> Problem {
             let detail = format!("The queue holds as many tasks as it may; try again in {} s.", seconds.max(1));
             Problem::new(Code::QueueFull, detail).retry_after(seconds)
         }
+        SubmitError::TooManyWaiting(seconds) => {
+            let seconds = seconds.max(1);
+            let detail =
+                format!("As many of your tasks wait as may; let some of them end, and try again in {seconds} s.");
+            Problem::new(Code::TooManyWaiting, detail).retry_after(seconds)
+        }
         SubmitError::Unavailable(seconds) => unavailable(seconds),
         SubmitError::Invalid(what) => Problem::new(Code::InvalidField, what),
         SubmitError::Conflict => Problem::new(

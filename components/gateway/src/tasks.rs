@@ -45,6 +45,8 @@ pub enum NonFrontal {
 pub enum SubmitError {
     /// As many tasks wait as may; try again after so many seconds.
     Full(u32),
+    /// As many tasks of this client wait as may; try again after so many seconds.
+    TooManyWaiting(u32),
     /// The queue cannot be reached or cannot write; try again after so many seconds.
     Unavailable(u32),
     /// A field is out of bounds; the text names it.
@@ -84,7 +86,7 @@ impl State {
         }
     }
 
-    /// Whether a task in this state never changes again.
+    /// Whether a task in this state has ended: it never changes again, unless an operator opens it anew.
     pub fn is_final(self) -> bool {
         matches!(self, Self::Success | Self::Failure | Self::Revoked)
     }

@@ -8,8 +8,10 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::Config;
-use crate::config::value::{Count, Factor, List, Listener, Optional, Size, Span, Value, without_password};
+use crate::config::value::{Count, Factor, Limit, List, Listener, Optional, Size, Span, Value, without_password};
 use crate::task::NonFrontal;
 use crate::telemetry;
 
@@ -46,6 +48,8 @@ pub(crate) struct Server {
     pub(crate) request_timeout: Duration,
     /// How long running requests and tasks may take to end when the host is told to stop.
     pub(crate) drain_timeout: Duration,
+    /// The header by which a proxy tells the client's address; `None` is the address of whoever connects.
+    pub(crate) client_address_header: Option<HeaderName>,
 }
 
 /// What a process does of the whole; those that share a queue make one service.
@@ -96,6 +100,8 @@ pub(crate) struct Queue {
     pub(crate) wait_replicas: u32,
     /// How many tasks may wait; more are refused.
     pub(crate) max_length: u64,
+    /// How many tasks of one client may wait; more are refused.
+    pub(crate) max_waiting_per_client: Option<u64>,
     /// How long a worker holds a task without a sign of life before another may take it.
     pub(crate) lease: Duration,
     /// How often a task is tried at most, whether its workers fail or die; then it is given up.
@@ -241,6 +247,7 @@ impl Config {
                 header_timeout: Duration::from_secs(10),
                 request_timeout: Duration::from_secs(60),
                 drain_timeout: Duration::from_secs(30),
+                client_address_header: None,
             },
             queue: Queue {
                 url: QueueUrl::File("visavis-data/queue.redb".into()),
@@ -251,6 +258,7 @@ impl Config {
                 tls_key: None,
                 wait_replicas: 0,
                 max_length: 1000,
+                max_waiting_per_client: None,
                 lease: Duration::from_secs(15),
                 max_deliveries: 5,
                 result_ttl: HOUR,
@@ -308,6 +316,7 @@ impl Config {
             field("server.header_timeout", Span(&mut server.header_timeout, ms(100)..=HOUR)),
             field("server.request_timeout", Span(&mut server.request_timeout, seconds(1)..=HOUR)),
             field("server.drain_timeout", Span(&mut server.drain_timeout, Duration::ZERO..=HOUR)),
+            field("server.client_address_header", &mut server.client_address_header),
             field("queue.url", &mut queue.url),
             field("queue.name", &mut queue.name),
             field("queue.node", &mut queue.node),
@@ -316,6 +325,7 @@ impl Config {
             field("queue.tls_key", &mut queue.tls_key),
             field("queue.wait_replicas", Count(&mut queue.wait_replicas, 0..=16)),
             field("queue.max_length", Count(&mut queue.max_length, 1..=10_000_000)),
+            field("queue.max_waiting_per_client", Limit(&mut queue.max_waiting_per_client, 1..=10_000_000)),
             field("queue.lease", Span(&mut queue.lease, seconds(1)..=HOUR)),
             field("queue.max_deliveries", Count(&mut queue.max_deliveries, 1..=1000)),
             field("queue.result_ttl", Span(&mut queue.result_ttl, seconds(1)..=MONTH)),

@@ -8,6 +8,8 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::HeaderName;
+
 use crate::config::sections::{Backend, QueueUrl, Role};
 use crate::config::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::task::NonFrontal;
@@ -209,6 +211,34 @@ impl Value for List<'_> {
 
     fn show(&self) -> String {
         format!("[{}]", self.value.join(", "))
+    }
+}
+
+/// A whole number within bounds, or nothing, which is no limit.
+pub(crate) struct Limit<'a>(pub(crate) &'a mut Option<u64>, pub(crate) RangeInclusive<u64>);
+
+impl Value for Limit<'_> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let mut number = 0;
+        Count(&mut number, self.1.clone()).read(raw)?;
+        *self.0 = Some(number);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| "no limit".to_owned(), |number| number.to_string())
+    }
+}
+
+impl Value for &mut Option<HeaderName> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let name = raw.text().and_then(|text| text.trim().parse().ok());
+        **self = Some(name.ok_or("the name of a header, as \"X-Forwarded-For\"")?);
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.as_ref().map_or("none", HeaderName::as_str).to_owned()
     }
 }
 

@@ -3,7 +3,7 @@
 //! Owns what holds for every request whatever it asks. Must never read a body.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::Config;
 use super::body::{Counted, Overflow};
+use super::{Config, client};
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
 use crate::runtime::{CallError, Desk, Slot};
@@ -51,7 +51,7 @@ impl Service {
         }
     }
 
-    async fn gateway(&self, request: Request<Incoming>) -> Response<HyperOutgoingBody> {
+    async fn gateway(&self, request: Request<Incoming>, peer: IpAddr) -> Response<HyperOutgoingBody> {
         if let Some(refusal) = self.refuse(&request) {
             return refusal;
         }
@@ -61,9 +61,11 @@ impl Service {
         let Ok(_body) = self.bodies.try_acquire_many(self.kibibytes(request.body())) else {
             return closing(busy("overloaded", "as many bytes are being read as server.body_memory allows", 1));
         };
+        let client = client::identity(peer, self.config.client_address_header.as_ref(), request.headers());
+        let desk = Desk { client: Some(client), ..self.desk.clone() };
         let overflow = Overflow::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
-        let answered = tokio::time::timeout(self.config.request_timeout, self.pass_on(request)).await;
+        let answered = tokio::time::timeout(self.config.request_timeout, self.pass_on(request, &desk)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if overflow.happened() {
             return self.too_large();
@@ -92,10 +94,10 @@ impl Service {
 
     /// Hands a request to the gateway that is picked for it. What a canary fails on is done again by the one that serves, so that
     /// nobody suffers from a trial; for that the body is read first.
-    async fn pass_on(&self, request: Request<Counted>) -> Result<Response<HyperOutgoingBody>, CallError> {
+    async fn pass_on(&self, request: Request<Counted>, desk: &Desk) -> Result<Response<HyperOutgoingBody>, CallError> {
         let (pick, start) = (self.gateways.pick(), Instant::now());
         if !pick.canary {
-            let answered = self.on(&pick.work, &pick.retired, request).await;
+            let answered = self.on(&pick.work, &pick.retired, desk, request).await;
             self.gateways.observe(&pick, Some(start.elapsed()));
             return answered;
         }
@@ -106,13 +108,13 @@ impl Service {
         };
         let whole = || Full::new(body.clone()).map_err(|never: Infallible| -> Error { match never {} });
         let again = || Request::from_parts(head.clone(), whole());
-        match self.on(&pick.work, &pick.retired, again()).await {
+        match self.on(&pick.work, &pick.retired, desk, again()).await {
             Ok(response) if !response.status().is_server_error() => {
                 self.gateways.observe(&pick, Some(start.elapsed()));
                 Ok(response)
             }
             failed => {
-                let serving = self.on(&self.gateways.serving(), &CancellationToken::new(), again()).await;
+                let serving = self.on(&self.gateways.serving(), &CancellationToken::new(), desk, again()).await;
                 let status = |answer: &Result<Response<_>, CallError>| answer.as_ref().ok().map(Response::status);
                 let alike = status(&serving).is_some() && status(&failed) == status(&serving);
                 if !alike {
@@ -129,6 +131,7 @@ impl Service {
         &self,
         gateway: &Gateway,
         retired: &CancellationToken,
+        desk: &Desk,
         request: Request<B>,
     ) -> Result<Response<HyperOutgoingBody>, CallError>
     where
@@ -136,7 +139,7 @@ impl Service {
         B::Error: Into<Error>,
     {
         tokio::select! {
-            answered = gateway.handle(request, self.desk.clone(), self.config.request_timeout) => answered,
+            answered = gateway.handle(request, desk.clone(), self.config.request_timeout) => answered,
             () = retired.cancelled() => Err(CallError::Cancelled { slot: Slot::Gateway }),
         }
     }
@@ -174,13 +177,13 @@ impl Service {
 }
 
 impl wire::Service for Service {
-    async fn answer(&self, request: Request<Incoming>, _: SocketAddr) -> Response<HyperOutgoingBody> {
+    async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<HyperOutgoingBody> {
         let head = request.method() == Method::HEAD;
         let mut response = match request.uri().path() {
             "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => only_get(),
             "/healthz" => text("ok\n"),
             "/readyz" => self.ready().await,
-            _ => self.gateway(request).await,
+            _ => self.gateway(request, peer.ip()).await,
         };
         if head {
             *response.body_mut() = full(String::new());

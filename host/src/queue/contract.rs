@@ -27,6 +27,7 @@ use crate::task::{ErrorCode, NonFrontal, Outcome, Payload, State, TaskError, Tas
 /// Short enough to be waited for, in distances that tell which one has passed.
 pub(super) const LIMITS: Limits = Limits {
     max_length: 50,
+    max_waiting_per_client: None,
     lease: Duration::from_millis(400),
     max_deliveries: 3,
     result_ttl: Duration::from_millis(10_000),
@@ -80,6 +81,8 @@ macro_rules! contract {
             dead::the_dead_survive_a_crash_and_are_forgotten_in_time,
             dead::the_dead_are_listed_in_the_order_of_their_end,
             limits::a_full_queue_refuses_until_there_is_room,
+            limits::a_client_with_too_many_waiting_is_refused_and_others_are_not,
+            limits::what_a_client_has_waiting_survives_a_crash_and_counts_what_comes_back,
             limits::too_many_lost_leases_end_a_task,
             limits::too_many_retries_end_a_task,
             limits::too_many_crashes_end_a_task,
@@ -136,7 +139,7 @@ pub(super) fn error(message: &str) -> TaskError {
 }
 
 pub(super) async fn submit(queue: &dyn Queue, seed: u8) -> TaskId {
-    queue.submit(Submission { payload: payload(seed), idempotency_key: None }).await.unwrap()
+    queue.submit(Submission { payload: payload(seed), idempotency_key: None, client: None }).await.unwrap()
 }
 
 /// Claims what must be due.

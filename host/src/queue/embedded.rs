@@ -135,7 +135,14 @@ impl Embedded {
     /// The system has no random numbers or no thread.
     pub(crate) fn in_memory() -> Result<Self, OpenError> {
         let (path, hour) = (PathBuf::from("(in memory)"), Duration::from_secs(3600));
-        let limits = Limits { max_length: 100, lease: hour, max_deliveries: 1, result_ttl: hour, payload_ttl: hour };
+        let limits = Limits {
+            max_length: 100,
+            max_waiting_per_client: None,
+            lease: hour,
+            max_deliveries: 1,
+            result_ttl: hour,
+            payload_ttl: hour,
+        };
         let key = Key::ephemeral().map_err(|source| OpenError::Io { path: path.clone(), source })?;
         Self::start(&path, limits, key, Arc::new(System::start()), Box::new(store::open_in_memory))
     }
@@ -227,7 +234,8 @@ impl Admin for Embedded {
 
 #[async_trait]
 impl Queue for Embedded {
-    async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
+    async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
+        let Submission { payload, idempotency_key, client } = submission;
         // Spares the sealing when the answer is known. With a key, the task may be there already.
         let figures = self.handle.board.figures();
         if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
@@ -235,6 +243,7 @@ impl Queue for Embedded {
         }
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
+        let client = client.filter(|_| self.limits.max_waiting_per_client.is_some()).map(|text| key.hash_client(&text));
         let (idempotency, sealed) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
             let idempotency = idempotency_key
@@ -243,7 +252,7 @@ impl Queue for Embedded {
             (idempotency, bytes)
         })
         .await?;
-        self.handle.ask(|answer| Command::Submit { id, idempotency, sealed, answer }).await
+        self.handle.ask(|answer| Command::Submit { id, idempotency, client, sealed, answer }).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {

@@ -249,7 +249,8 @@ impl Inner {
 
 #[async_trait]
 impl Queue for Redis {
-    async fn submit(&self, Submission { payload, idempotency_key }: Submission) -> Result<TaskId, SubmitError> {
+    async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
+        let Submission { payload, idempotency_key, client } = submission;
         self.inner.link.check()?;
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
@@ -264,13 +265,17 @@ impl Queue for Redis {
         })
         .await?;
         let Inner { link, scripts, context, limits, .. } = self.inner.as_ref();
+        // Who the client is, is not stored for nothing.
+        let crowd = limits.max_waiting_per_client.zip(client).map(|(most, text)| (self.key.hash_client(&text), most));
+        let (client, most) = crowd.map_or_else(Default::default, |(hash, most)| (hex::encode(hash), most));
         // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
         // they have arrived; should nothing come of it, they expire.
         let mut store = redis::cmd("SET");
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
-            call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
+            let call = call.arg(&client).arg(most).commit();
+            call.send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
         stored.map_err(Unavailable::from)?;
@@ -284,9 +289,13 @@ impl Queue for Redis {
         match text(0).as_deref() {
             Some("new" | "known") => Ok(text(1).and_then(|text| from_digits(&text)).ok_or_else(strange)?),
             Some("conflict") => Err(SubmitError::Conflict),
-            Some("full") => {
-                let millis = text(1).and_then(|text| text.parse().ok()).ok_or_else(strange)?;
-                Err(SubmitError::Full { retry_after: Duration::from_millis(millis) })
+            Some(refusal @ ("full" | "crowded")) => {
+                let retry_after = text(1).and_then(|text| text.parse().ok()).map(Duration::from_millis);
+                let retry_after = retry_after.ok_or_else(strange)?;
+                match refusal {
+                    "full" => Err(SubmitError::Full { retry_after }),
+                    _ => Err(SubmitError::TooManyWaiting { retry_after }),
+                }
             }
             _ => Err(strange().into()),
         }

@@ -1,7 +1,7 @@
 //! Encryption of payloads at rest.
 //!
 //! Owns the key file and everything derived from it: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) over each payload with
-//! a random nonce and the task's id as associated data, and the keyed BLAKE3 hashes that stand for idempotency keys.
+//! a random nonce and the task's id as associated data, and the keyed BLAKE3 hashes that stand for idempotency keys and clients.
 //! Must never know what a payload holds or where it is stored.
 
 use std::fs::File;
@@ -76,6 +76,7 @@ pub(super) struct Key {
     idempotency: Zeroizing<[u8; KEY]>,
     digest: Zeroizing<[u8; KEY]>,
     notice: Zeroizing<[u8; KEY]>,
+    client: Zeroizing<[u8; KEY]>,
     fingerprint: [u8; 16],
 }
 
@@ -154,6 +155,7 @@ impl Key {
             idempotency: blake3::derive_key("visavis queue v1: hashing of idempotency keys", secret).into(),
             digest: blake3::derive_key("visavis queue v1: digests of payloads", secret).into(),
             notice: blake3::derive_key("visavis queue v1: notices to all nodes", secret).into(),
+            client: blake3::derive_key("visavis queue v1: hashing of clients", secret).into(),
             fingerprint: *print.first_chunk().expect("32 bytes hold 16"),
         };
         cipher.zeroize();
@@ -196,6 +198,12 @@ impl Key {
     /// What stands for an encoded payload when idempotency keys are compared.
     pub(super) fn digest(&self, payload: &[u8]) -> [u8; 32] {
         blake3::keyed_hash(&self.digest, payload).into()
+    }
+
+    /// What stands for a client in the storage.
+    pub(super) fn hash_client(&self, client: &str) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.client, client.as_bytes());
+        *hash.as_bytes().first_chunk().expect("32 bytes hold 16")
     }
 
     /// Tells one key from another without telling anything of it.
@@ -327,5 +335,8 @@ mod tests {
         assert_eq!(a.hash_idempotency_key("x"), a.hash_idempotency_key("x"));
         assert_ne!(a.hash_idempotency_key("x"), b.hash_idempotency_key("x"));
         assert_ne!(a.hash_idempotency_key("x"), a.digest(b"x"));
+        assert_eq!(a.hash_client("x"), a.hash_client("x"));
+        assert_ne!(a.hash_client("x"), b.hash_client("x"));
+        assert_ne!(a.hash_client("x")[..], a.digest(b"x")[..16]);
     }
 }

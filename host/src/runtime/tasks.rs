@@ -25,6 +25,8 @@ const LONGEST_KEY: usize = 256;
 pub(crate) struct Desk {
     /// Where tasks go.
     pub(crate) queue: Arc<dyn Queue>,
+    /// Who asks, in whatever words tell clients apart. It goes beside the gateway, which could not be trusted with it.
+    pub(crate) client: Option<String>,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
     /// Cancelled when the host stops: then nobody is kept waiting.
@@ -47,10 +49,14 @@ impl tasks::Host for Desk {
         {
             return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
         }
-        let submission = Submission { payload, idempotency_key: submission.idempotency_key };
+        let (idempotency_key, client) = (submission.idempotency_key, self.client.clone());
+        let submission = Submission { payload, idempotency_key, client };
         match self.queue.submit(submission).await {
             Ok(id) => Ok(id.to_string()),
             Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
+            Err(SubmitError::TooManyWaiting { retry_after }) => {
+                Err(tasks::SubmitError::TooManyWaiting(seconds(retry_after)))
+            }
             Err(SubmitError::Conflict) => Err(tasks::SubmitError::Conflict),
             Err(SubmitError::Unavailable(error)) => {
                 tracing::error!(%error, "a task was not accepted");

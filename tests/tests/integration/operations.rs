@@ -1,4 +1,4 @@
-//! What an operator does with a queue: counts, dead letters.
+//! What an operator does with a queue: counts, dead letters, limits on one client.
 
 use std::process::Output;
 use std::time::Duration;
@@ -142,4 +142,52 @@ fn a_queue_that_is_not_there_is_an_error_and_none_is_made() {
     assert!(told.contains("127.0.0.1:1") && told.contains("queue.url"), "{told}");
     let told = stderr(&queue(&setup, "redis://127.0.0.1:1", "dead retry 12345", 2));
     assert!(told.contains("'12345' names no task") && told.contains("face_verification_"), "{told}");
+}
+
+#[test]
+fn a_client_with_too_many_waiting_is_told_and_others_are_served() {
+    let redis = Redis::start();
+    // An edge does no tasks, so all that it accepts waits.
+    let edge = |setup: Setup| {
+        let setup = setup.set("VISAVIS_QUEUE__MAX_WAITING_PER_CLIENT", "1");
+        setup.start_with(&["--queue", &redis.url(), "--role", "edge"])
+    };
+    let form = Form::pair(&small("obama.jpg", 100), &small("obama2.jpg", 100));
+    let direct = Setup::new();
+    let key = direct.data().join("payload.key").to_string_lossy().into_owned();
+    let host = edge(direct.set("VISAVIS_QUEUE__ENCRYPTION_KEY_FILE", &key));
+    let client = host.client();
+    let id = client.submit(&form);
+    // Nobody has named the header here, so it says nothing.
+    for headers in [&[][..], &[("X-Forwarded-For", "203.0.113.77")]] {
+        let refused = client.post("/verify", &form, headers);
+        assert_eq!((refused.status, refused.problem().as_str()), (429, "too_many_waiting"), "{}", refused.text());
+        let wait = refused.header("retry-after").and_then(|seconds| seconds.parse().ok());
+        assert!(wait.is_some_and(|seconds: u32| (1..=60).contains(&seconds)), "{:?}", refused.headers);
+    }
+    assert_eq!(client.send("DELETE", &format!("/status/{id}"), &[], &[]).status, 200);
+    assert_eq!(client.post("/verify", &form, &[]).status, 202, "there is room for the client again");
+
+    let setup = Setup::new().set("VISAVIS_QUEUE__ENCRYPTION_KEY_FILE", &key);
+    let proxied = edge(setup.set("VISAVIS_SERVER__CLIENT_ADDRESS_HEADER", "X-Forwarded-For"));
+    let client = proxied.client();
+    let status = |address: &str| client.post("/verify", &form, &[("X-Forwarded-For", address)]).status;
+    for (address, expected) in [
+        ("203.0.113.77", 202),
+        ("203.0.113.77", 429),
+        ("203.0.113.78, 203.0.113.77", 429),
+        ("203.0.113.77, 203.0.113.78", 202),
+        ("2001:db8:77::1", 202),
+        ("2001:db8:77::2", 429),
+        ("2001:db8:78::1", 202),
+    ] {
+        assert_eq!(status(address), expected, "{address}");
+    }
+    assert_eq!(client.post("/verify", &form, &[]).status, 429, "without the header it is the one that came directly");
+    for entry in std::fs::read_dir(redis.folder().join("appendonlydir")).unwrap() {
+        let bytes = std::fs::read(entry.unwrap().path()).unwrap();
+        for address in [&b"203.0.113"[..], b"2001:db8", b"127.0.0.1"] {
+            assert!(!bytes.windows(address.len()).any(|window| window == address), "an address lies on the server");
+        }
+    }
 }

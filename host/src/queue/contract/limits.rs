@@ -9,7 +9,7 @@ use crate::task::{ErrorCode, State, TaskId};
 const MOMENT: Duration = Duration::from_millis(1);
 
 async fn submit_with(queue: &dyn Queue, key: &str, seed: u8) -> Result<TaskId, SubmitError> {
-    queue.submit(Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()) }).await
+    queue.submit(Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()), client: None }).await
 }
 
 pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
@@ -19,7 +19,7 @@ pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
     submit(queue, 1).await;
     submit(queue, 2).await;
     for key in [None, Some("other".to_owned())] {
-        match queue.submit(Submission { payload: payload(3), idempotency_key: key }).await {
+        match queue.submit(Submission { payload: payload(3), idempotency_key: key, client: None }).await {
             Err(SubmitError::Full { retry_after }) => {
                 assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
             }
@@ -34,6 +34,74 @@ pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
     // A task that comes back was accepted before: it may exceed the length.
     queue.release(lease).await.unwrap();
     assert_eq!(counts(queue).await, [4, 0, 0, 0]);
+}
+
+async fn submit_as(queue: &dyn Queue, client: Option<&str>, key: Option<&str>) -> Result<TaskId, SubmitError> {
+    let [idempotency_key, client] = [key, client].map(|text| text.map(str::to_owned));
+    queue.submit(Submission { payload: payload(1), idempotency_key, client }).await
+}
+
+fn assert_crowded(result: &Result<TaskId, SubmitError>) {
+    match result {
+        Err(SubmitError::TooManyWaiting { retry_after }) => {
+            assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+pub(crate) async fn a_client_with_too_many_waiting_is_refused_and_others_are_not<R: Rig>() {
+    let rig = R::new(Limits { max_length: 6, max_waiting_per_client: Some(2), ..LIMITS }).await;
+    let queue = rig.queue();
+    let first = submit_as(queue, Some("a"), Some("key")).await.unwrap();
+    submit_as(queue, Some("a"), None).await.unwrap();
+    for key in [None, Some("other")] {
+        assert_crowded(&submit_as(queue, Some("a"), key).await);
+    }
+    assert_eq!(submit_as(queue, Some("a"), Some("key")).await.unwrap(), first, "what was accepted before is no news");
+    submit_as(queue, Some("b"), None).await.unwrap();
+    for _ in 0..2 {
+        submit_as(queue, None, None).await.unwrap();
+    }
+    // What runs does not wait.
+    let lease = claim(queue).await.lease;
+    assert_eq!(lease.id, first);
+    submit_as(queue, Some("a"), None).await.unwrap();
+    assert_crowded(&submit_as(queue, Some("a"), None).await);
+    submit_as(queue, Some("b"), None).await.unwrap();
+    assert!(
+        matches!(submit_as(queue, Some("a"), None).await, Err(SubmitError::Full { .. })),
+        "there is no room at all"
+    );
+    assert_eq!(counts(queue).await, [6, 1, 0, 0]);
+    queue.settle(lease, success(1)).await.unwrap();
+}
+
+pub(crate) async fn what_a_client_has_waiting_survives_a_crash_and_counts_what_comes_back<R: Rig>() {
+    let mut rig = R::new(Limits { max_waiting_per_client: Some(2), ..LIMITS }).await;
+    for _ in 0..2 {
+        submit_as(rig.queue(), Some("a"), None).await.unwrap();
+    }
+    rig = rig.crash().await;
+    assert_crowded(&submit_as(rig.queue(), Some("a"), None).await);
+    let lease = claim(rig.queue()).await.lease;
+    let revoked = submit_as(rig.queue(), Some("a"), None).await.unwrap();
+    rig.queue().retry(lease, Duration::from_millis(100), error("no luck")).await.unwrap();
+    // Three wait now: one that comes back was accepted before.
+    rig.queue().revoke(revoked).await.unwrap();
+    assert_crowded(&submit_as(rig.queue(), Some("a"), None).await);
+    rig.pass(Duration::from_millis(100)).await;
+    let again = claim(rig.queue()).await.lease;
+    rig.queue().bury(again, error("beyond help")).await.unwrap();
+    let other = submit_as(rig.queue(), Some("a"), None).await.unwrap();
+    rig.queue().redeliver(again.id).await.unwrap();
+    rig.queue().revoke(other).await.unwrap();
+    assert_crowded(&submit_as(rig.queue(), Some("a"), None).await);
+    rig.pass(LIMITS.payload_ttl).await;
+    for _ in 0..2 {
+        submit_as(rig.queue(), Some("a"), None).await.unwrap();
+    }
+    assert_crowded(&submit_as(rig.queue(), Some("a"), None).await);
 }
 
 pub(crate) async fn too_many_lost_leases_end_a_task<R: Rig>() {
@@ -139,7 +207,7 @@ pub(crate) async fn an_idempotency_key_yields_the_first_task<R: Rig>() {
     // The wishes belong to the content.
     let mut wishful = payload(1);
     wishful.wishes.threshold = Some(0.5);
-    let again = Submission { payload: wishful, idempotency_key: Some("one".to_owned()) };
+    let again = Submission { payload: wishful, idempotency_key: Some("one".to_owned()), client: None };
     assert!(matches!(queue.submit(again).await, Err(SubmitError::Conflict)));
 
     let lease = claim(queue).await.lease;

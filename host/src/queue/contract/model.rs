@@ -17,6 +17,7 @@ use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
 const LIMITS: Limits = Limits {
     max_length: 5,
+    max_waiting_per_client: Some(3),
     lease: Duration::from_millis(100),
     max_deliveries: 3,
     result_ttl: Duration::from_millis(700),
@@ -26,7 +27,7 @@ const LIMITS: Limits = Limits {
 /// What happens next. Leases and tasks are meant by how many came after them, so that most steps hit something alive.
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { seed: u8, key: Option<u8> },
+    Submit { seed: u8, key: Option<u8>, client: Option<u8> },
     Claim,
     Extend { back: usize },
     Settle { back: usize, fine: bool },
@@ -43,7 +44,8 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let back = || prop_oneof![3 => 0usize..2, 1 => 0usize..9];
     prop_oneof![
-        6 => (0u8..3, proptest::option::weighted(0.3, 0u8..3)).prop_map(|(seed, key)| Step::Submit { seed, key }),
+        6 => (0u8..3, proptest::option::weighted(0.3, 0u8..3), proptest::option::weighted(0.8, 0u8..2))
+            .prop_map(|(seed, key, client)| Step::Submit { seed, key, client }),
         8 => Just(Step::Claim),
         2 => back().prop_map(|back| Step::Extend { back }),
         4 => (back(), any::<bool>()).prop_map(|(back, fine)| Step::Settle { back, fine }),
@@ -71,6 +73,7 @@ struct Task {
     id: TaskId,
     seed: u8,
     key: Option<u8>,
+    client: Option<u8>,
     submitted: u64,
     phase: Phase,
     delivery: u32,
@@ -103,6 +106,11 @@ impl Model {
             count(|phase| matches!(phase, Phase::Ended { .. })),
             count(|phase| matches!(phase, Phase::Ended { dead: true, .. })),
         ]
+    }
+
+    fn waiting_of(&self, client: Option<u8>) -> u64 {
+        let waits = |task: &&Task| task.client == client && matches!(task.phase, Phase::Waiting { .. });
+        self.tasks.iter().filter(waits).count() as u64
     }
 
     fn lease(&self, back: usize) -> Lease {
@@ -201,7 +209,7 @@ struct Pair<R> {
 impl<R: Rig> Pair<R> {
     async fn take(mut self, step: Step) -> Self {
         match step {
-            Step::Submit { seed, key } => self.submit(seed, key).await,
+            Step::Submit { seed, key, client } => self.submit(seed, key, client).await,
             Step::Claim => self.claim().await,
             Step::Extend { back } => {
                 let lease = self.model.lease(back);
@@ -269,9 +277,11 @@ impl<R: Rig> Pair<R> {
         self
     }
 
-    async fn submit(&mut self, seed: u8, key: Option<u8>) {
+    async fn submit(&mut self, seed: u8, key: Option<u8>, client: Option<u8>) {
         let idempotency_key = key.map(|key| format!("key {key}"));
-        let result = self.rig.queue().submit(Submission { payload: payload(seed), idempotency_key }).await;
+        let name = client.map(|client| format!("client {client}"));
+        let result =
+            self.rig.queue().submit(Submission { payload: payload(seed), idempotency_key, client: name }).await;
         let known =
             self.model.tasks.iter().find(|it| it.key.is_some() && it.key == key && it.phase != Phase::Forgotten);
         match known {
@@ -279,6 +289,9 @@ impl<R: Rig> Pair<R> {
             Some(_) => assert!(matches!(result, Err(SubmitError::Conflict)), "{result:?}"),
             None if self.model.counts()[0] >= LIMITS.max_length => {
                 assert!(matches!(result, Err(SubmitError::Full { .. })), "{result:?}");
+            }
+            None if client.is_some() && self.model.waiting_of(client) >= LIMITS.max_waiting_per_client.unwrap() => {
+                assert!(matches!(result, Err(SubmitError::TooManyWaiting { .. })), "{result:?}");
             }
             None => {
                 let (id, now) = (result.unwrap(), self.model.now);
@@ -289,6 +302,7 @@ impl<R: Rig> Pair<R> {
                     id,
                     seed,
                     key,
+                    client,
                     submitted: now,
                     phase,
                     delivery,

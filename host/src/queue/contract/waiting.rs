@@ -167,7 +167,7 @@ pub(crate) async fn a_closed_queue_sends_away_who_waits_and_refuses_the_next<R: 
     let (a, b, ()) = timeout(PATIENCE, both).await.expect("who waits is sent away");
     assert!(matches!((&a, &b), (Ok(None), Ok(None))), "{a:?}, {b:?}");
     assert!(queue.claim(LONG).await.is_err() && queue.ping().await.is_err());
-    let late = queue.submit(Submission { payload: payload(1), idempotency_key: None }).await;
+    let late = queue.submit(Submission { payload: payload(1), idempotency_key: None, client: None }).await;
     assert!(matches!(late, Err(SubmitError::Unavailable(_))), "{late:?}");
 }
 

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::clock::Stamp;
 use super::ledger::Claimed;
-use super::record::Idempotency;
+use super::record::{Client, Idempotency};
 use crate::queue::{DeadError, DeadTask, Lease, LeaseError, SubmitError, Unavailable};
 use crate::task::{Outcome, TaskError, TaskId};
 
@@ -21,6 +21,7 @@ pub(super) enum Command {
     Submit {
         id: TaskId,
         idempotency: Option<Idempotency>,
+        client: Option<Client>,
         sealed: Vec<u8>,
         answer: Answer<TaskId, SubmitError>,
     },

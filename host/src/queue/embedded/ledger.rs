@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::board::Standing;
 use super::clock::Stamp;
-use super::record::{Idempotency, Phase, Task};
+use super::record::{Client, Idempotency, Phase, Task};
 use crate::queue::{DeadTask, Lease, Limits, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
@@ -21,6 +21,8 @@ pub(super) enum Submitted {
     /// The idempotency key belongs to a task with another payload.
     Conflict,
     Full,
+    /// As many tasks of this client wait as may.
+    TooManyWaiting,
 }
 
 /// What a claim gives.
@@ -75,6 +77,8 @@ pub(super) struct Ledger {
     /// One for each task.
     timers: BTreeSet<(Stamp, TaskId)>,
     keys: HashMap<[u8; 32], TaskId>,
+    /// How many tasks wait of each client that has some.
+    clients: HashMap<Client, u64>,
     next_seq: u64,
     stats: Stats,
     changes: Changes,
@@ -90,6 +94,7 @@ impl Ledger {
             dead: BTreeSet::new(),
             timers: BTreeSet::new(),
             keys: HashMap::new(),
+            clients: HashMap::new(),
             next_seq: 0,
             stats: Stats::default(),
             changes: Changes::new(),
@@ -107,7 +112,13 @@ impl Ledger {
     }
 
     /// Accepts a task, or says why not.
-    pub(super) fn submit(&mut self, id: TaskId, idempotency: Option<Idempotency>, now: Stamp) -> Submitted {
+    pub(super) fn submit(
+        &mut self,
+        id: TaskId,
+        idempotency: Option<Idempotency>,
+        client: Option<Client>,
+        now: Stamp,
+    ) -> Submitted {
         if let Some(wanted) = &idempotency
             && let Some(known) = self.keys.get(&wanted.key)
         {
@@ -117,7 +128,12 @@ impl Ledger {
         if self.stats.waiting >= self.limits.max_length {
             return Submitted::Full;
         }
-        self.insert(id, Task::new(self.next_seq, idempotency, now), now);
+        if let (Some(most), Some(client)) = (self.limits.max_waiting_per_client, &client)
+            && self.clients.get(client).is_some_and(|waiting| *waiting >= most)
+        {
+            return Submitted::TooManyWaiting;
+        }
+        self.insert(id, Task::new(self.next_seq, idempotency, client, now), now);
         self.changes.insert(id, None);
         Submitted::New
     }
@@ -233,7 +249,7 @@ impl Ledger {
         self.timers.remove(&(task.timer, id));
         self.ready.remove(&(task.seq, id));
         self.dead.remove(&(task.since, id));
-        tally(&mut self.stats, task.phase, -1);
+        self.tally(task.phase, task.client, -1);
         if let Some(idempotency) = &task.idempotency {
             self.keys.remove(&idempotency.key);
         }
@@ -345,17 +361,18 @@ impl Ledger {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         self.ready.remove(&(task.seq, id));
         self.dead.remove(&(task.since, id));
-        tally(&mut self.stats, task.phase, -1);
-        tally(&mut self.stats, phase, 1);
+        let (before, client) = (task.phase, task.client);
         task.phase = phase;
         task.since = now;
+        self.tally(before, client, -1);
+        self.tally(phase, client, 1);
         self.place(id, now);
         self.changes.insert(id, None);
     }
 
     fn insert(&mut self, id: TaskId, task: Task, now: Stamp) {
         self.next_seq = self.next_seq.max(task.seq + 1);
-        tally(&mut self.stats, task.phase, 1);
+        self.tally(task.phase, task.client, 1);
         if let Some(idempotency) = &task.idempotency {
             self.keys.insert(idempotency.key, id);
         }
@@ -389,25 +406,35 @@ impl Ledger {
         self.set_timer(id, timer);
     }
 
+    /// Counts a task in or out of a phase.
+    fn tally(&mut self, phase: Phase, client: Option<Client>, by: i64) {
+        let count = |figure: &mut u64| *figure = figure.saturating_add_signed(by);
+        match phase {
+            Phase::Waiting { .. } => {
+                count(&mut self.stats.waiting);
+                if let Some(client) = client {
+                    let waiting = self.clients.entry(client).or_default();
+                    count(waiting);
+                    if *waiting == 0 {
+                        self.clients.remove(&client);
+                    }
+                }
+            }
+            Phase::Running => count(&mut self.stats.running),
+            Phase::Ended { dead, .. } => {
+                count(&mut self.stats.ended);
+                if dead {
+                    count(&mut self.stats.dead);
+                }
+            }
+        }
+    }
+
     fn set_timer(&mut self, id: TaskId, at: Stamp) {
         let Some(task) = self.tasks.get_mut(&id) else { return };
         self.timers.remove(&(task.timer, id));
         task.timer = at;
         self.timers.insert((at, id));
-    }
-}
-
-fn tally(stats: &mut Stats, phase: Phase, by: i64) {
-    let count = |figure: &mut u64| *figure = figure.saturating_add_signed(by);
-    match phase {
-        Phase::Waiting { .. } => count(&mut stats.waiting),
-        Phase::Running => count(&mut stats.running),
-        Phase::Ended { dead, .. } => {
-            count(&mut stats.ended);
-            if dead {
-                count(&mut stats.dead);
-            }
-        }
     }
 }
 

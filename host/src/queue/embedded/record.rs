@@ -26,6 +26,9 @@ pub(super) struct Task {
     pub(super) retries: u32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) idempotency: Option<Idempotency>,
+    /// Whose waiting tasks it counts among.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) client: Option<Client>,
     /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
@@ -53,6 +56,9 @@ pub(super) enum Phase {
     },
 }
 
+/// What the storage keeps of a client: a keyed hash.
+pub(super) type Client = [u8; 16];
+
 /// What the storage keeps of an idempotency key and of the payload it came with: keyed hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Idempotency {
@@ -62,7 +68,7 @@ pub(super) struct Idempotency {
 
 impl Task {
     /// A task as it is handed in.
-    pub(super) fn new(seq: u64, idempotency: Option<Idempotency>, now: Stamp) -> Self {
+    pub(super) fn new(seq: u64, idempotency: Option<Idempotency>, client: Option<Client>, now: Stamp) -> Self {
         Self {
             seq,
             submitted: now,
@@ -72,6 +78,7 @@ impl Task {
             released: 0,
             retries: 0,
             idempotency,
+            client,
             error: None,
             timer: now,
         }

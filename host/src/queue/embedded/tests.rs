@@ -89,13 +89,20 @@ async fn the_file_and_its_folder_are_private() {
 }
 
 #[tokio::test]
-async fn neither_photographs_nor_idempotency_keys_lie_readable_in_the_file() {
-    let rig = File::new(LIMITS).await;
+async fn neither_photographs_nor_keys_nor_clients_lie_readable_in_the_file() {
+    let rig = File::new(contract::Limits { max_waiting_per_client: Some(1), ..LIMITS }).await;
     let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
     let payload = Payload { photographs, wishes: Default::default() };
-    rig.queue.submit(Submission { payload, idempotency_key: Some("passport 123456".to_owned()) }).await.unwrap();
+    rig.queue
+        .submit(Submission {
+            payload,
+            idempotency_key: Some("passport 123456".to_owned()),
+            client: Some("192.0.2.77".to_owned()),
+        })
+        .await
+        .unwrap();
     let bytes = fs::read(&rig.options.path).unwrap();
-    for secret in ["a face, in full", "another face", "passport"] {
+    for secret in ["a face, in full", "another face", "passport", "192.0.2"] {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }

@@ -177,11 +177,11 @@ impl Writer {
     /// Applies one command to the ledger. The reply waits for the commit.
     fn apply(&mut self, command: Command, now: Stamp) -> Option<Reply> {
         match command {
-            Command::Submit { id, idempotency, sealed, answer } => {
+            Command::Submit { id, idempotency, client, sealed, answer } => {
                 if let Some(trouble) = self.trouble.as_ref().filter(|trouble| now < trouble.paused_until) {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
-                let result = match self.ledger.submit(id, idempotency, now) {
+                let result = match self.ledger.submit(id, idempotency, client, now) {
                     Submitted::New => {
                         self.payloads.insert(id, sealed);
                         Ok(id)
@@ -189,6 +189,9 @@ impl Writer {
                     Submitted::Known(first) => Ok(first),
                     Submitted::Conflict => Err(SubmitError::Conflict),
                     Submitted::Full => Err(SubmitError::Full { retry_after: self.figures(now).retry_after }),
+                    Submitted::TooManyWaiting => {
+                        Err(SubmitError::TooManyWaiting { retry_after: self.figures(now).retry_after })
+                    }
                 };
                 reply(answer, result)
             }

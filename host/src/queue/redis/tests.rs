@@ -8,6 +8,7 @@
 //! - `cluster`: servers of a cluster, and a slot that moves.
 //! - `admission`: TLS, and a user who may do no more than a queue needs.
 //! - `clock`: clocks that step.
+//! - `visitor`: an operator who is no node.
 
 mod admission;
 mod clock;
@@ -15,6 +16,7 @@ mod cluster;
 mod failover;
 mod outage;
 mod process;
+mod visitor;
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -163,7 +165,8 @@ async fn an_idempotency_key_yields_one_task_from_fifty_clients_of_two_nodes() {
         .map(|client| {
             let node = Arc::clone(&nodes[client % 2]);
             tokio::spawn(async move {
-                let submission = Submission { payload: payload(1), idempotency_key: Some("key".to_owned()) };
+                let submission =
+                    Submission { payload: payload(1), idempotency_key: Some("key".to_owned()), client: None };
                 node.submit(submission).await.unwrap()
             })
         })
@@ -264,11 +267,11 @@ async fn photographs_are_deleted_by_the_write_that_ends_their_task() {
 #[tokio::test]
 async fn what_is_not_accepted_leaves_no_photographs() {
     let rig = Node::new(contract::Limits { max_length: 1, ..LIMITS }).await;
-    let keyed = |seed| Submission { payload: payload(seed), idempotency_key: Some("key".to_owned()) };
+    let keyed = |seed| Submission { payload: payload(seed), idempotency_key: Some("key".to_owned()), client: None };
     let first = rig.queue().submit(keyed(1)).await.unwrap();
     assert_eq!(rig.queue().submit(keyed(1)).await.unwrap(), first);
     assert!(matches!(rig.queue().submit(keyed(2)).await, Err(SubmitError::Conflict)));
-    let other = Submission { payload: payload(3), idempotency_key: None };
+    let other = Submission { payload: payload(3), idempotency_key: None, client: None };
     assert!(matches!(rig.queue().submit(other).await, Err(SubmitError::Full { .. })));
     let payloads = rig.house.server.command("EVAL \"return #redis.call('KEYS','*:payload:*')\" 0");
     assert_eq!(payloads, b":1\r\n");
@@ -276,9 +279,14 @@ async fn what_is_not_accepted_leaves_no_photographs() {
 
 #[tokio::test]
 async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
-    let rig = Node::new(LIMITS).await;
+    let rig = Node::new(contract::Limits { max_waiting_per_client: Some(9), ..LIMITS }).await;
     let queue = rig.queue();
-    let keyed = |seed, key: &str| Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()) };
+    let client = || Some("a client".to_owned());
+    let keyed = |seed, key: &str| Submission {
+        payload: payload(seed),
+        idempotency_key: Some(key.to_owned()),
+        client: client(),
+    };
     for (seed, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
         queue.submit(keyed(seed, key)).await.unwrap();
     }
@@ -298,18 +306,25 @@ async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
 }
 
 #[tokio::test]
-async fn neither_photographs_nor_idempotency_keys_lie_readable_on_the_server() {
+async fn neither_photographs_nor_keys_nor_clients_lie_readable_on_the_server() {
     let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
-    let queue = house.node(WIDE).await;
+    let queue = house.node(contract::Limits { max_waiting_per_client: Some(1), ..WIDE }).await;
     let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
     let payload = Payload { photographs, wishes: Default::default() };
-    queue.submit(Submission { payload, idempotency_key: Some("passport 123456".to_owned()) }).await.unwrap();
+    queue
+        .submit(Submission {
+            payload,
+            idempotency_key: Some("passport 123456".to_owned()),
+            client: Some("192.0.2.77".to_owned()),
+        })
+        .await
+        .unwrap();
     let mut bytes = Vec::new();
     for entry in std::fs::read_dir(house.server.folder().join("appendonlydir")).unwrap() {
         bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
     }
     assert!(bytes.windows(14).any(|window| window == b"{test}:payload"), "the submission is in the file");
-    for secret in ["a face, in full", "another face", "passport"] {
+    for secret in ["a face, in full", "another face", "passport", "192.0.2"] {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }

@@ -6,12 +6,13 @@
 -- ARGV[6-]  what the script itself needs.
 --
 -- {name}:task:ID    hash: phase (W waiting, R running, S success, F failure, X revoked), seq, submitted, delivery, released,
---                   retries, and where there are such: node, error, key, outcome (JSON)
+--                   retries, and where there are such: node, error, key, client, outcome (JSON)
 -- {name}:payload:ID the sealed photographs
 -- {name}:key:HASH   'ID DIGEST' of the task that an idempotency key yields
 -- {name}:ready      tasks that are due, by the order of their submission
 -- {name}:delayed    tasks that wait for their next try, by when they are due
 -- {name}:overdue    all tasks that wait, by when they have waited for too long
+-- {name}:client:HASH the waiting ones of one client, likewise; one that nobody takes out is so left out in time
 -- {name}:running    by when the lease runs out
 -- {name}:ended      by when the task is forgotten
 -- {name}:dead       those of the ended that were given up, likewise
@@ -63,6 +64,7 @@ local dead, kept = prefix .. 'dead', prefix .. 'kept'
 local function task_key(id) return prefix .. 'task:' .. id end
 local function payload_key(id) return prefix .. 'payload:' .. id end
 local function idempotency_key(hash) return prefix .. 'key:' .. hash end
+local function client_key(hash) return prefix .. 'client:' .. hash end
 local function node_key(node) return prefix .. 'node:' .. node end
 
 local function tell(message) redis.call('PUBLISH', prefix .. 'events', message) end
@@ -70,11 +72,12 @@ local function tell(message) redis.call('PUBLISH', prefix .. 'events', message) 
 -- Reads a task; nil when there is none.
 local function load(id)
   local f = redis.call('HMGET', task_key(id),
-    'phase', 'seq', 'submitted', 'delivery', 'released', 'retries', 'node', 'error', 'key', 'outcome')
+    'phase', 'seq', 'submitted', 'delivery', 'released', 'retries', 'node', 'error', 'key', 'outcome', 'client')
   if not f[1] then return nil end
   return {
     id = id, phase = f[1], seq = f[2], submitted = tonumber(f[3]), delivery = tonumber(f[4]), released = tonumber(f[5]),
     retries = tonumber(f[6]), node = f[7], error = f[8], key = f[9], outcome = f[10],
+    client = f[11],
   }
 end
 
@@ -93,6 +96,7 @@ local function leave(task)
     redis.call('ZREM', ready, task.id)
     redis.call('ZREM', delayed, task.id)
     redis.call('ZREM', overdue, task.id)
+    if task.client then redis.call('ZREM', client_key(task.client), task.id) end
   elseif task.phase == 'R' then
     redis.call('ZREM', running, task.id)
     redis.call('SREM', node_key(task.node), task.id)
@@ -140,6 +144,10 @@ end
 local function wait(task, delay)
   redis.call('HSET', task_key(task.id), 'phase', 'W')
   redis.call('ZADD', overdue, task.submitted + payload_ttl, task.id)
+  if task.client then
+    redis.call('ZADD', client_key(task.client), task.submitted + payload_ttl, task.id)
+    redis.call('PEXPIRE', client_key(task.client), payload_ttl + SLACK)
+  end
   if delay > 0 then
     redis.call('ZADD', delayed, now + delay, task.id)
   else

@@ -1,7 +1,9 @@
--- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line.
--- Yields {'new', id}, {'known', id}, {'conflict'}, {'full', milliseconds until there may be room} or {'bare'} when there is
--- no payload. Whenever the task is not new, its payload is deleted.
+-- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line,
+-- hash of the client or empty, how many of its tasks may wait.
+-- Yields {'new', id}, {'known', id}, {'conflict'}, {'full' or 'crowded', milliseconds until there may be room for it or for its
+-- client} or {'bare'} when there is no payload. Whenever the task is not new, its payload is deleted.
 local id, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
+local client = ARGV[10] ~= '' and ARGV[10]
 
 local function refuse(why, more)
   redis.call('DEL', payload_key(id))
@@ -25,6 +27,11 @@ if waiting >= max_length then
   if waiting >= max_length then return refuse('full', retry_after(waiting)) end
 end
 
+if client then
+  redis.call('ZREMRANGEBYSCORE', client_key(client), '-inf', now)
+  if redis.call('ZCARD', client_key(client)) >= tonumber(ARGV[11]) then return refuse('crowded', retry_after(waiting)) end
+end
+
 if redis.call('EXISTS', payload_key(id)) == 0 then return { 'bare' } end
 local seq = redis.call('INCR', prefix .. 'seq')
 redis.call('HSET', task_key(id), 'seq', seq, 'submitted', string.format('%.0f', now), 'delivery', 0, 'released', 0,
@@ -33,5 +40,6 @@ if hash ~= '' then
   redis.call('HSET', task_key(id), 'key', hash)
   redis.call('SET', idempotency_key(hash), id .. ' ' .. digest)
 end
-wait({ id = id, seq = seq, submitted = now, key = hash ~= '' and hash }, 0)
+if client then redis.call('HSET', task_key(id), 'client', client) end
+wait({ id = id, seq = seq, submitted = now, key = hash ~= '' and hash, client = client }, 0)
 return { 'new', id }

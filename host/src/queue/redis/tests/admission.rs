@@ -90,17 +90,28 @@ async fn a_user_needs_no_more_than_the_documentation_says() {
     assert!(line.contains(">PASSWORD") && line.contains("~{test}"), "{line}");
     assert_eq!(house.server.command(&line), b"+OK\r\n");
     let url = house.server.url().replace("redis://", "redis://visavis:PASSWORD@");
-    let options = || Options { url: url.clone(), ..house.options(WIDE) };
+    let limits = contract::Limits { max_waiting_per_client: Some(9), ..WIDE };
+    let options = || Options { url: url.clone(), ..house.options(limits) };
     work_together(Redis::open(options()).await.unwrap(), Redis::open(options()).await.unwrap()).await;
     let queue = Redis::open(Options { node: Some("a".to_owned()), ..options() }).await.unwrap();
     queue.ping().await.unwrap();
-    let keyed = Submission { payload: payload(1), idempotency_key: Some("key".to_owned()) };
+    let [idempotency_key, client] = ["key", "client"].map(|text| Some(text.to_owned()));
+    let keyed = Submission { payload: payload(1), idempotency_key, client };
     queue.submit(keyed).await.unwrap();
     let lease = claim(&queue).await.lease;
     queue.extend(lease).await.unwrap();
     queue.retry(lease, Duration::ZERO, contract::error("again")).await.unwrap();
     let lease = claim(&queue).await.lease;
     queue.release(lease).await.unwrap();
+    for _ in 0..2 {
+        let lease = claim(&queue).await.lease;
+        queue.bury(lease, contract::error("beyond help")).await.unwrap();
+        assert_eq!(queue.dead(9).await.unwrap().len(), 1);
+        queue.redeliver(lease.id).await.unwrap();
+    }
+    let lease = claim(&queue).await.lease;
+    queue.bury(lease, contract::error("beyond help")).await.unwrap();
+    visit(options()).await.unwrap().purge(lease.id).await.unwrap();
     drop(queue);
     Redis::open(Options { node: Some("a".to_owned()), ..options() }).await.unwrap();
     let waits = Redis::open(Options { wait_replicas: 1, ..options() }).await.unwrap();

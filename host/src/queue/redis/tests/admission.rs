@@ -120,7 +120,7 @@ async fn a_user_needs_no_more_than_the_documentation_says() {
 
     let refused = async |options: Options| Redis::open(options).await.err().expect("it must not open").to_string();
     let error = refused(Options { name: "other".to_owned(), ..options() }).await;
-    assert!(error.contains("no permissions") && !error.contains("PASSWORD"), "{error}");
+    assert!(error.contains("NoPerm") && !error.contains("PASSWORD"), "{error}");
     let error = refused(Options { url: url.replace("PASSWORD", "secret"), ..options() }).await;
     assert!(error.contains("WRONGPASS") && !error.contains("secret"), "{error}");
 }

@@ -32,7 +32,7 @@ use crate::rollout::{self, Rollout};
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::canary::Bounds;
 use crate::runtime::scorer::Scorer;
-use crate::runtime::{Cache, Candidate, Clockwork, Limits, LoadError, Sizes, Slot, Source};
+use crate::runtime::{Cache, CacheError, Candidate, Clockwork, Limits, LoadError, Sizes, Slot, Source};
 use crate::{wire, worker};
 
 /// Beyond the longest that a piece of work may take by its own limits.
@@ -54,7 +54,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let shutdown = CancellationToken::new();
 
     let clockwork = Clockwork::start(sizes(config))?;
-    let cache = Cache::open(&config.components.cache)?;
+    let cache = cache(config)?;
     let rollout =
         Rollout::open(rollout(config, fleet, listener.as_ref())?, clockwork, cache, || models::policy(config))?;
     tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
@@ -223,6 +223,11 @@ fn redis_options(config: &Config, url: &str, node: Option<String>) -> anyhow::Re
     let (url, name, key_file) = (url.to_owned(), section.name.clone(), section.encryption_key_file.clone());
     let wait_replicas = section.wait_replicas;
     Ok(redis::Options { url, name, node, tls, wait_replicas, limits: queue_limits(config), key_file })
+}
+
+/// Opens the cache of compiled code, with what came along in the assets.
+pub(crate) fn cache(config: &Config) -> Result<Cache, CacheError> {
+    Cache::open(&config.components.cache, &config.assets.join("compiled"))
 }
 
 /// Room for every instance that may live at once.

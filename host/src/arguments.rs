@@ -49,6 +49,13 @@ pub(crate) enum Command {
     /// The exit status is 0 when every photograph could be read, also if there was no face in it, else 2.
     #[command(after_help = ANALYZE_EXAMPLES)]
     Analyze(Analyze),
+    /// Compile components ahead of time: for this machine, or into files for others.
+    ///
+    /// Without --out the code goes to this host's cache and is made for this very processor; a host compiles by itself what
+    /// is not there. With --out it becomes files for every machine of the architecture, which a host loads from the folder
+    /// compiled/ of its assets.
+    #[command(after_help = COMPILE_EXAMPLES)]
+    Compile(Compile),
     /// Look into the queue: count tasks, and list, retry or purge those that were given up.
     ///
     /// It is the queue that the configuration names. One in a file can be looked into while no host runs on it.
@@ -124,6 +131,20 @@ pub(crate) struct Nodes {
     pub(crate) json: bool,
 }
 
+/// Arguments of `visavis compile`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Compile {
+    /// The target triple to compile for, as x86_64-unknown-linux-gnu; by default this machine's architecture.
+    #[arg(long, value_name = "TRIPLE", requires = "out")]
+    pub(crate) target: Option<String>,
+    /// The folder to write the compiled files to, for every machine of the architecture.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+    /// Components or bundles; by default the components that the configuration names.
+    #[arg(value_name = "FILE")]
+    pub(crate) files: Vec<PathBuf>,
+}
+
 /// Flags of `visavis doctor`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Doctor {
@@ -185,6 +206,12 @@ Examples:
   visavis analyze group.jpg
   visavis analyze --json *.jpg > faces.jsonl";
 
+const COMPILE_EXAMPLES: &str = "\
+Examples:
+  visavis compile                         fill this host's cache
+  visavis compile my-scorer.wasm          also with what will be deployed
+  visavis compile --out share/visavis/compiled";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -224,6 +251,15 @@ mod tests {
         for line in ["visavis verify a", "visavis verify a b c", "visavis verify a b --non-frontal maybe", "visavis"] {
             assert!(parse(line).is_err(), "{line}");
         }
+    }
+
+    #[test]
+    fn code_for_another_target_needs_a_folder() {
+        let Command::Compile(compile) = parse("visavis compile a.wasm --target t --out d").unwrap().command else {
+            panic!("another command")
+        };
+        assert_eq!((compile.target.as_deref(), compile.out), (Some("t"), Some("d".into())));
+        assert!(parse("visavis compile --target t").is_err());
     }
 
     #[test]

@@ -4,10 +4,11 @@
 //!
 //! # Layout
 //!
-//! - `verify`, `analyze`, `doctor`, `components`, `queue`: one command each.
+//! - `verify`, `analyze`, `compile`, `doctor`, `components`, `queue`: one command each.
 //! - `table`: columns that stand below each other.
 
 pub(crate) mod analyze;
+pub(crate) mod compile;
 pub(crate) mod components;
 pub(crate) mod doctor;
 pub(crate) mod nodes;
@@ -41,7 +42,7 @@ struct Bench {
 impl Bench {
     fn set_up(config: &Config) -> anyhow::Result<Self> {
         let clockwork = Clockwork::start(app::sizes(config))?;
-        let cache = Cache::open(&config.components.cache)?;
+        let cache = app::cache(config)?;
         let pipeline = Arc::new(app::pipeline(config, &clockwork, &cache)?);
         Ok(Self { clockwork, cache, pipeline })
     }

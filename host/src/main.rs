@@ -5,7 +5,7 @@
 //! # Layout
 //!
 //! - `app`: wires the rooms; `serve` from start to drain.
-//! - `cli`: the commands that need no server: verify, analyze, queue, doctor, components.
+//! - `cli`: the commands that need no server: verify, analyze, compile, queue, doctor, components.
 //! - `arguments`, `config`: what was asked for.
 //! - `edge`: the public door. `admin`: the operators' door. `wire`: HTTP/1.1 as both speak it. `worker`: tasks, photographs, results. They meet in `queue`.
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
@@ -58,6 +58,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Serve(_) => runtime.block_on(app::serve(&config)).map(|()| ExitCode::SUCCESS),
         Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
         Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
+        Command::Compile(compile) => cli::compile::run(&config, &compile),
         Command::Queue(queue) => runtime.block_on(cli::queue::run(&config, &queue.command)),
         Command::Nodes(nodes) => runtime.block_on(cli::nodes::run(&config, &nodes)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),

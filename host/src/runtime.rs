@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - `engine`: wasmtime's engine, sized from the configuration, and the clock that interrupts guests.
-//! - `artifact`: from a component's bytes to compiled code, by way of a guarded cache.
+//! - `artifact`: from a component's bytes to compiled code, by way of a guarded cache. `portable`: such code for other machines.
 //! - `guest`: what lies in a store: the grants of one world, and its limits.
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
@@ -26,6 +26,7 @@ mod engine;
 pub(crate) mod gateway;
 mod guest;
 pub(crate) mod limits;
+pub(crate) mod portable;
 pub(crate) mod scorer;
 mod slot;
 pub(crate) mod switch;
@@ -36,7 +37,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::artifact::{Cache, Source};
+pub(crate) use self::artifact::{Cache, CacheError, Source};
 pub(crate) use self::engine::{Clockwork, Sizes};
 pub(crate) use self::limits::{Cancel, Limits};
 pub(crate) use self::tasks::Desk;

@@ -44,7 +44,7 @@ pub(crate) async fn run(config: &Config, command: &ComponentsCommand) -> anyhow:
 }
 
 /// Reads a component or bundle.
-fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
+pub(super) fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
     bounded(path, LARGEST as u64)
 }
 

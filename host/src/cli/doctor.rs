@@ -21,7 +21,7 @@ use crate::runtime::analyzer::Analyzer;
 use crate::runtime::annotator::Annotator;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::scorer::Scorer;
-use crate::runtime::{Cache, Clockwork, Slot};
+use crate::runtime::{Clockwork, Slot};
 
 /// How one check ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -132,7 +132,7 @@ fn signature(graph: &Network) -> String {
 
 fn components(config: &Config) -> Vec<Finding> {
     let components = &config.components;
-    let (clockwork, cache) = match (Clockwork::start(app::sizes(config)), Cache::open(&components.cache)) {
+    let (clockwork, cache) = match (Clockwork::start(app::sizes(config)), app::cache(config)) {
         (Ok(clockwork), Ok(cache)) => (clockwork, cache),
         (Err(error), _) => return vec![finding("runtime", Err(anyhow!("{error:#}")))],
         (_, Err(error)) => return vec![finding("compiled code", Err(error.into()))],

@@ -1,7 +1,8 @@
 //! From a component's file to compiled code.
 //!
-//! Owns the cache of compiled code. Compiled code is machine code: it is only loaded when a MAC, keyed with a secret that lies
-//! in the cache folder with mode 0600, proves that this host wrote it. Must never compile on the way of a request.
+//! Owns the cache of compiled code. Compiled code is machine code: from the cache it is only loaded when a MAC, keyed with a
+//! secret that lies there with mode 0600, proves that this host wrote it; `portable` says when code that came along is.
+//! Must never compile on the way of a request.
 
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
@@ -15,7 +16,8 @@ use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use super::{LoadError, Slot};
+use super::portable::Shipped;
+use super::{Clockwork, LoadError, Slot};
 
 const MAC: usize = 32;
 
@@ -48,6 +50,7 @@ impl Source {
 pub(crate) struct Cache {
     folder: PathBuf,
     key: [u8; 32],
+    shipped: Option<Shipped>,
 }
 
 /// The cache folder cannot be trusted or used.
@@ -74,8 +77,9 @@ pub(crate) enum CacheError {
 }
 
 impl Cache {
-    /// Opens the folder, making it and its key when they are missing.
-    pub(crate) fn open(folder: &Path) -> Result<Self, CacheError> {
+    /// Opens the folder, making it and its key when they are missing. Code that came along lies in `shipped`, if there is
+    /// any.
+    pub(crate) fn open(folder: &Path, shipped: &Path) -> Result<Self, CacheError> {
         let failed = |reason| CacheError::Io { folder: folder.to_owned(), reason };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
         let meta = fs::metadata(folder).map_err(failed)?;
@@ -85,7 +89,7 @@ impl Cache {
             return Err(CacheError::Open { folder: folder.to_owned() });
         }
         let key = key(&folder.join("cache.key")).map_err(failed)?;
-        Ok(Self { folder: folder.to_owned(), key })
+        Ok(Self { folder: folder.to_owned(), key, shipped: Shipped::open(shipped) })
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
@@ -117,25 +121,57 @@ impl Cache {
     }
 }
 
-/// Compiles a component, or finds it compiled.
+/// Finds a component compiled, or compiles it. Code for this very processor goes before code for many.
 pub(super) fn load(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Result<Component, LoadError> {
-    let mut engine_hash = DefaultHasher::new();
-    engine.precompile_compatibility_hash().hash(&mut engine_hash);
-    let name = format!("{}-{:016x}.cwasm", source.digest, engine_hash.finish());
-    if let Some(code) = cache.read(&name) {
-        // SAFETY: the MAC proves that `Component::serialize` of this host made these bytes, and the name that it did so for
-        // this component and an engine of the same version, settings and processor features.
+    if let Some(component) = cached(engine, cache, slot, source) {
+        return Ok(component);
+    }
+    if let Some(code) = cache.shipped.as_ref().and_then(|shipped| shipped.read(&source.digest)) {
+        // SAFETY: only the system or this user can have written these bytes, by `Portable::compile` for this component and
+        // an engine of the same version and settings; wasmtime checks the processor's features.
         match unsafe { Component::deserialize(engine, &code) } {
-            Ok(component) => return Ok(component),
-            Err(error) => tracing::warn!(%slot, %error, "compiled code in the cache does not load; compiling anew"),
+            Ok(component) => {
+                tracing::info!(%slot, "runs the compiled code that came along");
+                return Ok(component);
+            }
+            Err(error) => tracing::warn!(%slot, %error, "compiled code that came along does not load; compiling"),
         }
     }
+    compile(engine, cache, slot, source)
+}
+
+/// Compiles a component into the cache unless it is there. Answers whether it was compiled.
+pub(crate) fn prepare(clockwork: &Clockwork, cache: &Cache, slot: Slot, source: &Source) -> Result<bool, LoadError> {
+    let missing = cached(&clockwork.engine, cache, slot, source).is_none();
+    if missing {
+        compile(&clockwork.engine, cache, slot, source)?;
+    }
+    Ok(missing)
+}
+
+/// What the code of a component is called, for engines that accept each other's code.
+pub(super) fn name(engine: &Engine, digest: &str) -> String {
+    let mut hash = DefaultHasher::new();
+    engine.precompile_compatibility_hash().hash(&mut hash);
+    format!("{digest}-{:016x}.cwasm", hash.finish())
+}
+
+fn cached(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Option<Component> {
+    let code = cache.read(&name(engine, &source.digest))?;
+    // SAFETY: the MAC proves that `Component::serialize` of this host made these bytes, and the name that it did so for
+    // this component and an engine of the same version, settings and processor features.
+    let component = unsafe { Component::deserialize(engine, &code) };
+    let warn = |error: &_| tracing::warn!(%slot, %error, "compiled code in the cache does not load; compiling anew");
+    component.inspect_err(warn).ok()
+}
+
+fn compile(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Result<Component, LoadError> {
     let start = std::time::Instant::now();
     let component =
         Component::new(engine, &source.bytes).map_err(|error| LoadError::not_of_its_world(slot, source, &error))?;
     tracing::info!(%slot, milliseconds = start.elapsed().as_millis(), "compiled");
-    let written = component.serialize().map_err(io::Error::other).and_then(|code| cache.write(&name, &code));
-    if let Err(error) = written {
+    let write = |code: Vec<u8>| cache.write(&name(engine, &source.digest), &code);
+    if let Err(error) = component.serialize().map_err(io::Error::other).and_then(write) {
         tracing::warn!(%slot, %error, "compiled code could not be cached; the next start compiles again");
     }
     Ok(component)
@@ -177,10 +213,14 @@ fn key(path: &Path) -> io::Result<[u8; 32]> {
 mod tests {
     use super::*;
 
+    fn open(folder: &Path) -> Result<Cache, CacheError> {
+        Cache::open(folder, Path::new("nothing came along"))
+    }
+
     #[test]
     fn changed_code_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
-        let cache = Cache::open(&folder.path().join("cache")).unwrap();
+        let cache = open(&folder.path().join("cache")).unwrap();
         cache.write("a.cwasm", b"machine code").unwrap();
         assert_eq!(cache.read("a.cwasm").as_deref(), Some(&b"machine code"[..]));
         let file = cache.folder.join("a.cwasm");
@@ -196,8 +236,8 @@ mod tests {
     #[test]
     fn the_key_stays() {
         let folder = tempfile::tempdir().unwrap();
-        let first = Cache::open(&folder.path().join("cache")).unwrap().key;
-        assert_eq!(Cache::open(&folder.path().join("cache")).unwrap().key, first);
+        let first = open(&folder.path().join("cache")).unwrap().key;
+        assert_eq!(open(&folder.path().join("cache")).unwrap().key, first);
     }
 
     #[test]
@@ -205,6 +245,6 @@ mod tests {
         use std::os::unix::fs::PermissionsExt;
         let folder = tempfile::tempdir().unwrap();
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o777)).unwrap();
-        assert!(matches!(Cache::open(folder.path()), Err(CacheError::Open { .. })));
+        assert!(matches!(open(folder.path()), Err(CacheError::Open { .. })));
     }
 }

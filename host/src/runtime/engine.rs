@@ -74,9 +74,15 @@ fn config(sizes: Sizes) -> Config {
         // Pages kept resident are cleared by the host before the next guest sees them; this much saves most page faults
         // of a photograph of a few megapixels.
         .linear_memory_keep_resident(KEEP_RESIDENT);
+    let mut config = code();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
+    config
+}
+
+/// The settings that compiled code depends on: code from an engine with other ones would not load.
+pub(super) fn code() -> Config {
     let mut config = Config::new();
     config
-        .allocation_strategy(InstanceAllocationStrategy::Pooling(pool))
         .epoch_interruption(true)
         .wasm_component_model(true)
         .wasm_backtrace_max_frames(std::num::NonZeroUsize::new(8));

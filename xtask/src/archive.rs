@@ -30,6 +30,27 @@ pub(crate) fn read(archive: &Path, names: &[&str]) -> Result<BTreeMap<String, Ve
     }
 }
 
+/// The content of all files whose names are `wanted`, by name.
+pub(crate) fn read_all(archive: &Path, wanted: impl Fn(&str) -> bool) -> Result<BTreeMap<String, Vec<u8>>> {
+    let names = list(archive).with_context(|| format!("can not unpack {}", archive.display()))?;
+    let names: Vec<_> = names.iter().map(String::as_str).filter(|name| wanted(name)).collect();
+    read(archive, &names)
+}
+
+fn list(archive: &Path) -> Result<Vec<String>> {
+    let file = File::open(archive)?;
+    if archive.extension().is_some_and(|extension| extension == "whl") {
+        let archive = zip::ZipArchive::new(BufReader::new(file))?;
+        return archive.file_names().map(|name| Ok(name?.into_owned())).collect();
+    }
+    let mut archive = tar::Archive::new(flate2::read::GzDecoder::new(BufReader::new(file)));
+    let mut names = Vec::new();
+    for entry in archive.entries()? {
+        names.push(String::from_utf8_lossy(&entry?.path_bytes()).into_owned());
+    }
+    Ok(names)
+}
+
 fn read_zip(file: File, names: &[&str]) -> Result<BTreeMap<String, Vec<u8>>> {
     let mut archive = zip::ZipArchive::new(BufReader::new(file))?;
     let read = |name: &&str| Ok(((*name).to_owned(), bounded(archive.by_name(name)?)?));
@@ -85,6 +106,7 @@ mod tests {
         for archive in [wheel, source] {
             let found = read(&archive, &["a/two"]).unwrap();
             assert_eq!(found, BTreeMap::from([("a/two".to_owned(), b"2".to_vec())]));
+            assert_eq!(read_all(&archive, |name| name.ends_with("two")).unwrap(), found);
             let message = read(&archive, &["a/three"]).unwrap_err().to_string() + &archive.display().to_string();
             assert!(message.contains("a-1"), "{message}");
         }

@@ -76,13 +76,13 @@ pub(crate) fn refusal(path: &Path, error: &io::Error) -> anyhow::Error {
 
 /// Temporary files are private; what set-up makes may be served by another user.
 #[cfg(unix)]
-fn readable_by_all(file: &File) -> io::Result<()> {
+pub(crate) fn readable_by_all(file: &File) -> io::Result<()> {
     use std::os::unix::fs::PermissionsExt;
     file.set_permissions(fs::Permissions::from_mode(0o644))
 }
 
 #[cfg(not(unix))]
-fn readable_by_all(_: &File) -> io::Result<()> {
+pub(crate) fn readable_by_all(_: &File) -> io::Result<()> {
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 //! - `setup`: the steps from a fresh clone to a host that can run; `toolchain`, `packages`, `models`, `builds`.
 //! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
 //! - `checks`: what `cargo xtask test` runs.
+//! - `dist`: the archive for machines without tools.
 //! - `examples`: the example scorers in several languages; `template` makes a folder from one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
 //! - `system`: programs of the system that tests run.
@@ -13,6 +14,7 @@
 mod archive;
 mod checks;
 mod demo;
+mod dist;
 mod examples;
 mod files;
 mod host;
@@ -58,6 +60,8 @@ enum Chore {
         #[arg(long)]
         examples: bool,
     },
+    /// Pack the host with all that it needs into one archive, for machines without Rust, Python or network.
+    Dist(dist::Options),
     /// Make a folder with a scorer to begin with, in Rust, Python or JavaScript.
     NewScorer(template::Options),
 }
@@ -82,6 +86,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::FmtCheck => checks::format(&workspace)?,
         Chore::Components { examples: false } => setup::components(&workspace)?,
         Chore::Components { examples: true } => setup::examples(&workspace)?,
+        Chore::Dist(options) => dist::run(options, &workspace)?,
         Chore::NewScorer(options) => template::run(options, &workspace)?,
     }
     Ok(ExitCode::SUCCESS)

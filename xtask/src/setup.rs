@@ -24,16 +24,21 @@ pub(crate) use toolchain::TARGET;
 /// Makes everything that `visavis serve`, the demo and the tests need.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let start = Instant::now();
+    assets(workspace)?;
+    progress::step("host", || builds::host(workspace))?;
+    progress::note(&format!("set-up: everything is in place ({})", progress::seconds(start.elapsed())));
+    Ok(())
+}
+
+/// Makes everything that the host needs besides its program.
+pub(crate) fn assets(workspace: &Workspace) -> Result<()> {
     let pinned = Packages::pinned()?;
     let system = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
     progress::step("toolchain", || toolchain::wasm_target(workspace))?;
     progress::step("libraries", || packages::take(&pinned.libraries(&system)?, workspace))?;
     progress::step("models", || models::make(workspace))?;
     progress::step("photographs", || packages::take(&pinned.photographs(), workspace))?;
-    progress::step("components", || builds::components(workspace))?;
-    progress::step("host", || builds::host(workspace))?;
-    progress::note(&format!("set-up: everything is in place ({})", progress::seconds(start.elapsed())));
-    Ok(())
+    progress::step("components", || builds::components(workspace))
 }
 
 /// Builds the components alone.

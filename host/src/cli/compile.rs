@@ -28,7 +28,7 @@ pub(crate) fn run(config: &Config, arguments: &arguments::Compile) -> anyhow::Re
                 let path = portable.compile(source, folder)?;
                 let size = fs::metadata(&path).map_or(0, |meta| meta.len()) / 1024;
                 let milliseconds = start.elapsed().as_millis();
-                println!("{slot:<9}  {size:>6} K  {milliseconds:>5} ms  {}", path.display());
+                println!("{:<9}  {size:>6} K  {milliseconds:>5} ms  {}", slot.to_string(), path.display());
             }
             eprintln!("visavis: compiled for {}", portable.describe());
         }
@@ -41,7 +41,7 @@ pub(crate) fn run(config: &Config, arguments: &arguments::Compile) -> anyhow::Re
                 let milliseconds = start.elapsed().as_millis();
                 let done =
                     if compiled { format!("compiled in {milliseconds} ms") } else { "compiled before".to_owned() };
-                println!("{slot:<9}  {done}  {}", source.origin);
+                println!("{:<9}  {done}  {}", slot.to_string(), source.origin);
             }
             eprintln!("visavis: the code is in {}", config.components.cache.display());
         }

@@ -32,12 +32,12 @@ const ARCHITECTURE: &str = std::env::consts::ARCH;
 pub(crate) enum PortableError {
     /// The host itself would not run there.
     #[error(
-        "visavis runs on Linux alone, and the target {0} is another system; name one as {ARCHITECTURE}-unknown-linux-gnu"
+        "the host runs on Linux alone, and the target {0} is another system; name one as {ARCHITECTURE}-unknown-linux-gnu"
     )]
     System(String),
     /// The compiler was built without it.
     #[error(
-        "this visavis compiles for {ARCHITECTURE} alone, not for {target} ({reason}); run `visavis compile` on a machine of that \
+        "the compiler of this program makes code for {ARCHITECTURE} alone, not for {target} ({reason}); run `visavis compile` on a machine of that \
          architecture"
     )]
     Architecture {

@@ -36,6 +36,10 @@ use crate::arguments::{Arguments, Command};
 use crate::config::{Config, Source, Surroundings};
 
 fn main() -> ExitCode {
+    // ONNX Runtime from 1.29 on reports processes, sessions and models to its maker unless this is set when it is loaded; to
+    // switch that off through its interface comes too late for the first reports, and leaves an identifier on the disk.
+    // SAFETY: no other thread runs yet that could read the environment.
+    unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     match run() {
         Ok(code) => code,
         Err(error) => {

@@ -35,6 +35,7 @@ use clap::Parser;
 use crate::arguments::{Arguments, Command};
 use crate::config::{Config, Source, Surroundings};
 
+#[allow(clippy::disallowed_methods, reason = "ONNX Runtime listens to nothing else")]
 fn main() -> ExitCode {
     // ONNX Runtime from 1.29 on reports processes, sessions and models to its maker unless this is set when it is loaded; to
     // switch that off through its interface comes too late for the first reports, and leaves an identifier on the disk.

@@ -34,12 +34,23 @@ impl Default for Fleet {
 impl Fleet {
     /// A fresh Redis that writes every command to disk before it answers, and no node.
     pub fn new() -> Self {
-        Self { redis: Redis::start(), keeper: Setup::new(), settings: Vec::new() }
+        Self::on(Redis::start())
     }
 
     /// The same, whose workers have the stub for an analyzer.
     pub fn stubbed() -> Self {
-        Self::new().set("VISAVIS_COMPONENTS__ANALYZER__PATH", &stub::component().to_string_lossy())
+        Self::new().stub()
+    }
+
+    /// No node yet, on a Redis that runs.
+    pub fn on(redis: Redis) -> Self {
+        Self { redis, keeper: Setup::new(), settings: Vec::new() }
+    }
+
+    /// Lets workers have the stub for an analyzer.
+    #[must_use]
+    pub fn stub(self) -> Self {
+        self.set("VISAVIS_COMPONENTS__ANALYZER__PATH", &stub::component().to_string_lossy())
     }
 
     /// Sets a variable of every node's environment.
@@ -124,11 +135,14 @@ impl Worker {
         self.signal(libc::SIGCONT);
     }
 
-    /// How many lines of its log, all its starts together, hold all of these words.
+    /// Its log so far, of all its starts.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log_file()).expect("the log can be read")).into_owned()
+    }
+
+    /// How many lines of its log hold all of these words.
     pub fn said(&self, words: &[&str]) -> usize {
-        let log = fs::read(self.log_file()).expect("the log can be read");
-        let log = String::from_utf8_lossy(&log);
-        log.lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
+        self.log().lines().filter(|line| words.iter().all(|word| line.contains(word))).count()
     }
 
     fn signal(&self, signal: i32) {
@@ -160,7 +174,7 @@ impl Drop for Worker {
 
 fn launch(setup: &Setup, url: &str) -> Process {
     let log = OpenOptions::new().create(true).append(true).open(setup.folder().join("stderr.log"));
-    let mut command = setup.command(["serve", "--queue", url, "--role", "worker"]);
+    let mut command = setup.command(["serve", "--queue", url, "--role", "worker", "--admin", "off"]);
     command.stdout(Stdio::piped()).stderr(log.expect("the log can be written"));
     let mut child = spawn(command);
     let lines = read_lines(child.stdout.take().expect("stdout is piped"));

@@ -12,6 +12,7 @@
 //! - [`form`]: multipart bodies.
 //! - [`photos`]: the sample photographs and what can be made of them.
 //! - [`broken`]: files that are no photographs, or lie.
+//! - [`clock`]: a wall clock that steps.
 //! - [`components`]: components that trap or never end.
 //! - [`languages`]: the example scorers in several languages.
 //! - [`scorer`]: a scorer called by itself, and the recorded cases.
@@ -24,6 +25,7 @@
 //! - [`traces`]: whether a file holds parts of a photograph.
 
 pub mod broken;
+pub mod clock;
 pub mod components;
 pub mod fleet;
 pub mod form;

@@ -16,6 +16,7 @@ pub struct Redis {
     folder: TempDir,
     port: u16,
     settings: Vec<String>,
+    environment: Vec<(String, String)>,
     child: Child,
 }
 
@@ -27,13 +28,23 @@ impl Redis {
 
     /// Starts a server with these settings of redis.conf, as arguments.
     pub fn start_with(settings: &[&str]) -> Self {
+        Self::begin(settings, Vec::new())
+    }
+
+    /// Starts a server that writes every command to disk before it answers, with variables added to its environment.
+    pub fn start_under(environment: &[(&str, String)]) -> Self {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect();
+        Self::begin(&["--appendonly", "yes", "--appendfsync", "always"], environment)
+    }
+
+    fn begin(settings: &[&str], environment: Vec<(String, String)>) -> Self {
         let folder = TempDir::with_prefix("visavis-redis-").expect("the folder for temporary files can be written");
         let free = TcpListener::bind("127.0.0.1:0").expect("the loopback has a free port");
         let port = free.local_addr().expect("a bound socket has an address").port();
         drop(free);
         let settings: Vec<_> = settings.iter().map(|setting| (*setting).to_owned()).collect();
-        let child = serve(folder.path(), port, &settings);
-        Self { folder, port, settings, child }
+        let child = serve(folder.path(), port, &settings, &environment);
+        Self { folder, port, settings, environment, child }
     }
 
     /// Its URL.
@@ -54,7 +65,7 @@ impl Redis {
 
     /// Starts it again on the same port and files.
     pub fn restart(&mut self) {
-        self.child = serve(self.folder.path(), self.port, &self.settings);
+        self.child = serve(self.folder.path(), self.port, &self.settings, &self.environment);
     }
 }
 
@@ -65,12 +76,13 @@ impl Drop for Redis {
     }
 }
 
-fn serve(folder: &Path, port: u16, settings: &[String]) -> Child {
+fn serve(folder: &Path, port: u16, settings: &[String], environment: &[(String, String)]) -> Child {
     let child = Command::new("redis-server")
         .args(["--bind", "127.0.0.1", "--port", &port.to_string()])
         .args(settings)
         .args(["--save", "", "--dir"])
         .arg(folder)
+        .envs(environment.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()

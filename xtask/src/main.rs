@@ -6,6 +6,7 @@
 //! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
 //! - `checks`: what `cargo xtask test` runs.
 //! - `dist`: the archive for machines without tools.
+//! - `soak`: what `cargo xtask soak` runs.
 //! - `examples`: the example scorers in several languages; `template` makes a folder from one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
 //! - `system`: programs of the system that tests run.
@@ -22,6 +23,7 @@ mod packages;
 mod pip;
 mod progress;
 mod setup;
+mod soak;
 mod system;
 mod template;
 mod workspace;
@@ -52,6 +54,11 @@ enum Chore {
     Demo(demo::Options),
     /// Set up and run all checks: formatting, lints, documentation, models, tests.
     Test(checks::Options),
+    /// Set up and run the tests of reliability at their full figures: kills, cuts, full disks, 10,000 tasks, random histories.
+    ///
+    /// Takes about an hour on two cores, 3 GB of disk and 2 GB of memory. Each test says what it counted in a line that begins
+    /// with `reliability:`. `cargo xtask test` runs the same tests with smaller figures.
+    Soak(soak::Options),
     /// Check the formatting alone.
     FmtCheck,
     /// Build the components alone.
@@ -83,6 +90,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Setup => setup::run(&workspace)?,
         Chore::Demo(options) => return demo::run(options, &workspace),
         Chore::Test(options) => checks::run(options, &workspace)?,
+        Chore::Soak(options) => soak::run(options, &workspace)?,
         Chore::FmtCheck => checks::format(&workspace)?,
         Chore::Components { examples: false } => setup::components(&workspace)?,
         Chore::Components { examples: true } => setup::examples(&workspace)?,

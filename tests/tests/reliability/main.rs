@@ -12,6 +12,7 @@
 //! - `disk`: the embedded queue's disk full.
 //! - `endurance`: many tasks, and memory.
 
+mod clocks;
 mod disk;
 mod endurance;
 mod network;

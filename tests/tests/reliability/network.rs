@@ -145,10 +145,10 @@ fn a_stall_longer_than_the_lease_gives_the_task_to_another_worker() {
 
 #[test]
 fn a_slow_and_flickering_link_does_no_harm() {
-    let run = Run::of("link slow by 100 ms and cut now and then");
+    let run = Run::of("link slow by 50 ms each way and cut now and then");
     let tasks = scale(20, 500);
     let house = House::new(Duration::from_secs(4));
-    house.proxy.set(Weather::Slow(Duration::from_millis(100)));
+    house.proxy.set(Weather::Slow(Duration::from_millis(50)));
     for number in 0..tasks {
         assert!(house.watch.submit(
             &house.edge.client(),
@@ -161,8 +161,8 @@ fn a_slow_and_flickering_link_does_no_harm() {
         assert!(run.took() < PATIENCE * 5, "{}", house.watch.trouble());
         house.proxy.set(Weather::Cut);
         std::thread::sleep(Duration::from_millis(200));
-        house.proxy.set(Weather::Slow(Duration::from_millis(100)));
-        std::thread::sleep(Duration::from_millis(1500));
+        house.proxy.set(Weather::Slow(Duration::from_millis(50)));
+        std::thread::sleep(Duration::from_millis(3000));
         cuts += 1;
     }
     let connections = house.proxy.connections();

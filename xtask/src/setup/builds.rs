@@ -18,10 +18,14 @@ const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 /// The analyzer that tests plug in where faces do not matter: its package, and the file's name.
 const STUB: (&str, &str) = ("stub-analyzer", "stub_analyzer");
 
-/// Builds the components and puts them into the assets folder; what only tests plug in lies beside it.
+/// The library that tests set a process' clock with.
+const CLOCK: &str = "step-clock";
+
+/// Builds the components and puts them into the assets folder; what only tests use lies beside it.
 pub(super) fn components(workspace: &Workspace) -> Result<Option<String>> {
     let packages = COMPONENTS.into_iter().chain([STUB.0]).flat_map(|name| ["--package", name]);
     cargo(workspace, ["build", "--release", "--target", TARGET].into_iter().chain(packages), &[])?;
+    cargo(workspace, ["build", "--release", "--package", CLOCK], &[])?;
     let assets = COMPONENTS.map(|name| (name, workspace.assets.join("components")));
     let mut done = Vec::new();
     for (name, folder) in assets.into_iter().chain([(STUB.1, workspace.target.join("visavis-tests"))]) {

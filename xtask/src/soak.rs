@@ -1,0 +1,46 @@
+//! `cargo xtask soak`: the suite of reliability and the queue's random histories at their full figures.
+//!
+//! Knows which tests belong to it and how they are asked for more. Must never know what they count; they say it themselves.
+
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+
+use crate::workspace::Workspace;
+use crate::{progress, setup, system};
+
+/// What the test of random histories is called, whichever the backend.
+const HISTORIES: &str = "random_histories_follow_the_model";
+
+/// Options of `cargo xtask soak`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Run only tests whose name contains this, as `workers`, `killed` or `random_histories`.
+    name: Option<String>,
+    /// How many random histories each backend of the queue is put through.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
+    histories: u32,
+}
+
+/// Sets up what the tests need and runs them, one at a time, so that the figures they print are their own.
+pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
+    system::ensure_program("redis-server", "redis-server")?;
+    setup::run(workspace)?;
+    let start = Instant::now();
+    let name = options.name.as_deref().unwrap_or_default();
+    let histories = options.histories.to_string();
+    let tests = ["--test", "reliability", "--", name, "--test-threads=1", "--nocapture"];
+    test(workspace, &tests, &[("VISAVIS_SOAK", "1")]).context("the suite of reliability failed")?;
+    // A name may mean a test of the suite, and then no history; the other way round the suite has run nothing.
+    if HISTORIES.contains(name) || name.contains(HISTORIES) {
+        let tests = ["--bin", "visavis", "--", HISTORIES, "--test-threads=1", "--nocapture"];
+        test(workspace, &tests, &[("PROPTEST_CASES", &histories)]).context("the random histories failed")?;
+    }
+    progress::note(&format!("== soaked in {}", progress::seconds(start.elapsed())));
+    Ok(())
+}
+
+fn test(workspace: &Workspace, tests: &[&str], variables: &[(&str, &str)]) -> Result<()> {
+    let arguments = ["test", "--release", "--workspace"].into_iter().chain(tests.iter().copied());
+    setup::cargo(workspace, arguments.filter(|argument| !argument.is_empty()), variables)
+}

@@ -47,6 +47,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         );
     }
     let (accepts, works) = role.parts();
+    // Whoever listens for this signal is not killed by it: a file at its size limit then is an error, as on a full disk.
+    let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let operators = operators(config).await?;

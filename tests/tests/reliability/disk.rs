@@ -1,8 +1,7 @@
 //! The disk of the embedded queue is full, and then it is not.
 //!
 //! What is full here is the largest size that a file of the host may have (RLIMIT_FSIZE): every user may set that, and the
-//! write fails in the same place as on a full file system, with EFBIG for ENOSPC. The host is started with SIGXFSZ ignored:
-//! by default the kernel would end a process that writes too much before it could be told.
+//! write fails in the same place as on a full file system, with EFBIG for ENOSPC.
 
 use std::time::Duration;
 

@@ -238,8 +238,10 @@ pub(crate) fn sizes(config: &Config) -> Sizes {
     let limits = [&components.gateway, &components.analyzer, &components.scorer, &components.annotator];
     // A gateway's instance outlives its permit while it sends its body: hence the slack.
     let gateways = config.server.concurrency + config.server.concurrency / 4;
-    let instances = gateways + config.nn.sessions + config.worker.concurrency + 8;
+    let crew = config.nn.sessions + config.worker.concurrency + 8;
+    let instances = gateways + crew;
     Sizes {
+        warm: u32::try_from(crew).unwrap_or(u32::MAX),
         instances: u32::try_from(instances).unwrap_or(u32::MAX),
         memory: limits.map(|component| component.memory_limit).into_iter().max().unwrap_or_default(),
     }

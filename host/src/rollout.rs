@@ -30,12 +30,13 @@ mod parts;
 mod store;
 pub(crate) mod trust;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Semaphore, mpsc};
+use tokio::task::block_in_place;
 
 use self::bundle::Bundle;
 use self::fleet::Told;
@@ -52,8 +53,8 @@ use crate::pipeline::{Pipeline, Policy};
 use crate::queue::redis::fleet::Fleet;
 use crate::runtime::canary::Bounds;
 use crate::runtime::gateway::Gateway;
-use crate::runtime::switch::{Ending, Switch};
-use crate::runtime::{Cache, Clockwork, Limits, Slot, Source};
+use crate::runtime::switch::{Ended, Ending, Switch};
+use crate::runtime::{Cache, Clockwork, Limits, Slot};
 
 /// Who is named for what nobody asked for.
 const ITSELF: &str = "the host itself";
@@ -144,7 +145,11 @@ impl Rollout {
             let mut first = Changes::default();
             for (slot, (path, _)) in &config.slots {
                 let (source, record) = store.source(&active, &config.trust, *slot, path)?;
-                loader.change(&mut first, *slot, source, record)?;
+                let package = record.package.clone();
+                loader.change(&mut first, *slot, source, record).map_err(|error| match package {
+                    Some(package) => anyhow::Error::from(store.unusable(&package, error)),
+                    None => error.into(),
+                })?;
             }
             let policy = policy.map(|policy| {
                 policy.join().unwrap_or_else(|_| anyhow::bail!("the thread that loads the models broke off"))
@@ -153,7 +158,8 @@ impl Rollout {
             let mut policy = configured.clone();
             if let (Some(part), Some((package, deployment))) = (&mut policy, &active.policy) {
                 let bundle = Bundle::read(&store.read(package, &config.trust)?)?;
-                let revised = (config.revise)(&bundle.manifest, &part.policy)?;
+                let revised = (config.revise)(&bundle.manifest, &part.policy);
+                let revised = revised.map_err(|error| store.unusable(package, format!("{error:#}")))?;
                 *part =
                     PolicyPart { policy: Arc::new(revised), deployment: *deployment, package: Some(package.clone()) };
             }
@@ -211,8 +217,11 @@ impl Rollout {
         if self.state().trial.is_some() {
             return Err(Refusal::UnderTrial);
         }
-        let signer = self.config.trust.check(what.bytes(), signature.as_deref())?.map(|signer| signer.to_string());
-        let Loaded { changes, package, bytes, space_changes } = self.load(what, &by, signer).await?;
+        let signer = match what.sent() {
+            Some(bytes) => self.config.trust.check(bytes, signature.as_deref())?.map(|signer| signer.to_string()),
+            None => None,
+        };
+        let Loaded { changes, package, space_changes } = self.load(what, &by, signer).await?;
         let records = changes.records();
         let parts = self.state().parts.clone();
         let (next, replaced) = parts.with(&changes);
@@ -232,7 +241,9 @@ impl Rollout {
             return Err(refusal);
         }
         // Written first: what serves must be there after a crash. Until `save` names it, it is but a file.
-        self.store.add(&package, &bytes, signature.as_deref())?;
+        if let Some((digest, bytes)) = &package {
+            block_in_place(|| self.store.add(digest, bytes, signature.as_deref()))?;
+        }
         let deployment = self.state().deployments;
         let report = |state| {
             let generations = records.iter().map(|(slot, record)| (*slot, Record::clone(record))).collect();
@@ -240,14 +251,16 @@ impl Rollout {
         };
         match canary {
             None => {
-                self.serve(next, pipeline, &changes)?;
+                self.serve(next, pipeline, &changes, Some((deployment, replaced)))?;
                 let mut state = self.state();
-                state.replaced.insert(deployment, replaced);
                 state.history.note(Event::Deployed, &records, &by, None);
                 Ok(report("serving"))
             }
             Some(percent) => {
                 let mut state = self.state();
+                // What it does is named by its number, which must not be given to another after a restart.
+                let soon = state.soon(&state.replaced).into_iter().chain(changes.packages()).collect();
+                block_in_place(|| self.store.save(&state.active(&state.parts), &soon))?;
                 state.history.note(Event::Tried, &records, &by, Some(format!("it gets {percent} % of the work")));
                 state.trial = Some(Trial { deployment, changes: changes.clone(), percent, by });
                 drop(state);
@@ -255,10 +268,10 @@ impl Rollout {
                 let bounds = self.config.bounds;
                 if changes.concerns_crew() {
                     if let (Some(switch), Some(pipeline)) = (&self.pipeline, pipeline) {
-                        switch.try_out(pipeline, percent, bounds);
+                        switch.try_out(deployment, pipeline, percent, bounds);
                     }
                 } else if let (Some(switch), Some(part)) = (&self.gateway, &changes.gateway) {
-                    switch.try_out(Arc::clone(&part.work), percent, bounds);
+                    switch.try_out(deployment, Arc::clone(&part.work), percent, bounds);
                 }
                 Ok(report("canary"))
             }
@@ -280,9 +293,6 @@ impl Rollout {
             self.state().history.note(Event::TakenBack, &trial.changes.records(), by, Some(why));
             return Ok(self.serving());
         }
-        if self.end_trial(|_| true).is_some() {
-            tracing::warn!("a trial was called off, since what it was compared with is rolled back");
-        }
         let (parts, back) = {
             let state = self.state();
             let deployment = state.parts.records().get(&slot).map(|record| record.deployment).unwrap_or_default();
@@ -290,47 +300,36 @@ impl Rollout {
             let back = replaced.against(&state.parts, deployment);
             (state.parts.with(&back).0, back)
         };
+        if let Some(trial) = self.end_trial(|_| true) {
+            let why = "what it was compared with is rolled back".to_owned();
+            self.state().history.note(Event::TakenBack, &trial.changes.records(), by, Some(why));
+        }
         let pipeline = parts.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
-        self.serve(parts, pipeline, &back)?;
+        self.serve(parts, pipeline, &back, None)?;
         self.state().history.note(Event::RolledBack, &back.records(), by, None);
         Ok(self.serving())
     }
 
-    /// Returns to the configured component of a slot, which is trusted as it is at a start.
+    /// Returns to the configured component of a slot; the next start reads it again.
     ///
     /// # Errors
-    /// It cannot be loaded.
-    pub(crate) async fn reset(self: &Arc<Self>, slot: Slot, by: &str) -> Result<BTreeMap<Slot, Record>, Refusal> {
-        let _turn = self.turn.lock().await;
-        let (path, _) = self.config.slots.get(&slot).ok_or(Refusal::NotHere { slot })?;
-        let source = Source::read(slot, path)?;
-        if self.end_trial(|_| true).is_some() {
-            tracing::warn!("a trial was called off, since what it was compared with is replaced");
-        }
-        let record = {
-            let mut state = self.state();
-            let (deployment, generation) = (state.next_deployment(), state.next_generation(slot));
-            Record::new(&source, generation, deployment, source.origin.clone())
-        };
-        let rollout = Arc::clone(self);
-        let loaded = tokio::task::spawn_blocking(move || {
-            let mut changes = Changes::default();
-            rollout.loader.change(&mut changes, slot, source, record).map(|()| changes)
-        });
-        let mut changes = loaded.await.map_err(|error| Refusal::Broken(error.to_string()))??;
-        // A policy that came in a bundle goes with what came with it.
-        changes.policy = self.configured.clone().filter(|_| slot != Slot::Gateway);
-        let (parts, _) = self.state().parts.with(&changes);
-        let pipeline = parts.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
-        self.serve(parts, pipeline, &changes)?;
-        self.state().history.note(Event::Reset, &changes.records(), by, None);
-        Ok(self.serving())
+    /// It cannot be loaded, or does not answer at the gate.
+    pub(crate) async fn reset(self: &Arc<Self>, slot: Slot, by: &str) -> Result<Report, Refusal> {
+        let (what, expected_changes) = (What::Configured(slot), vec!["all".to_owned()]);
+        self.deploy(Order { what, signature: None, canary: None, expected_changes, by: by.to_owned() }).await
     }
 
-    /// Notes `parts` on disk and lets them serve.
-    fn serve(&self, parts: Parts, pipeline: Option<Arc<Pipeline>>, changes: &Changes) -> Result<(), Refusal> {
+    /// Notes `parts` on disk and lets them serve; a deployment can be undone by what it `replaced`.
+    fn serve(
+        &self,
+        parts: Parts,
+        pipeline: Option<Arc<Pipeline>>,
+        changes: &Changes,
+        replaced: Option<(u64, Changes)>,
+    ) -> Result<(), Refusal> {
         let mut state = self.state();
-        self.store.save(&state.active(&parts))?;
+        let replaced = state.replaced_under(&parts, replaced);
+        block_in_place(|| self.store.save(&state.active(&parts), &state.soon(&replaced)))?;
         if let (Some(switch), Some(part)) = (&self.gateway, &changes.gateway) {
             switch.replace(Arc::clone(&part.work));
         }
@@ -338,14 +337,15 @@ impl Rollout {
             switch.replace(pipeline);
         }
         state.parts = parts;
-        state.forget_what_is_gone();
+        state.replaced = replaced;
         Ok(())
     }
 
     /// Carries out what a trial's own record has led to; the switch has acted already.
-    async fn trial_ended(&self, ending: Ending) {
+    async fn trial_ended(&self, Ended { trial: number, ending }: Ended) {
         let _turn = self.turn.lock().await;
-        let Some(trial) = self.state().trial.take() else { return };
+        // Whoever had the turn before may have ended it otherwise.
+        let Some(trial) = self.state().trial.take_if(|trial| trial.deployment == number) else { return };
         let records = trial.changes.records();
         match ending {
             Ending::TakenBack(why) => {
@@ -354,7 +354,9 @@ impl Rollout {
             Ending::Promoted => {
                 let mut state = self.state();
                 let (parts, replaced) = state.parts.with(&trial.changes);
-                if let Err(error) = self.store.save(&state.active(&parts)) {
+                let replaced = state.replaced_under(&parts, Some((trial.deployment, replaced)));
+                let saved = block_in_place(|| self.store.save(&state.active(&parts), &state.soon(&replaced)));
+                if let Err(error) = saved {
                     tracing::error!(%error, "a promoted generation serves, but not after a restart");
                 }
                 if let (Some(switch), Some(part), true) =
@@ -363,8 +365,7 @@ impl Rollout {
                     switch.replace(Arc::clone(&part.work));
                 }
                 state.parts = parts;
-                state.replaced.insert(trial.deployment, replaced);
-                state.forget_what_is_gone();
+                state.replaced = replaced;
                 state.history.note(Event::Promoted, &records, &trial.by, None);
             }
         }
@@ -374,9 +375,19 @@ impl Rollout {
     fn end_trial(&self, one_of: impl FnOnce(&Trial) -> bool) -> Option<Trial> {
         let mut state = self.state();
         let trial = state.trial.take_if(|trial| one_of(trial))?;
-        drop(state);
-        self.gateway.iter().for_each(|switch| _ = switch.call_off());
-        self.pipeline.iter().for_each(|switch| _ = switch.call_off());
+        let called_off = [
+            self.gateway.as_ref().is_some_and(|switch| switch.call_off()),
+            self.pipeline.as_ref().is_some_and(|switch| switch.call_off()),
+        ];
+        if called_off == [false, false] {
+            // Its record ended it just now, and what was tried may serve already.
+            if let (Some(switch), Some(part)) = (&self.gateway, &state.parts.gateway) {
+                switch.replace(Arc::clone(&part.work));
+            }
+            if let (Some(switch), Some(crew)) = (&self.pipeline, &state.parts.crew) {
+                switch.replace(crew.pipeline(&self.cores));
+            }
+        }
         Some(trial)
     }
 
@@ -418,17 +429,26 @@ impl State {
         }
     }
 
-    /// Lets go of what could be rolled back to only by deployments of which nothing serves any more.
-    fn forget_what_is_gone(&mut self) {
-        let parts = &self.parts;
-        self.replaced.retain(|deployment, _| parts.has(*deployment));
+    /// What can be rolled back to while `parts` serve, once a deployment has replaced something: of deployments of which
+    /// nothing serves any more nothing can.
+    fn replaced_under(&self, parts: &Parts, more: Option<(u64, Changes)>) -> BTreeMap<u64, Changes> {
+        let mut replaced = self.replaced.clone();
+        replaced.extend(more);
+        replaced.retain(|deployment, _| parts.has(*deployment));
+        replaced
+    }
+
+    /// The packages that may be needed soon: what can be rolled back to, and what is tried.
+    fn soon(&self, replaced: &BTreeMap<u64, Changes>) -> BTreeSet<String> {
+        let tried = self.trial.iter().map(|trial| &trial.changes);
+        replaced.values().chain(tried).flat_map(Changes::packages).collect()
     }
 }
 
 fn switch<T: Send + Sync + 'static>(
     work: Option<Arc<T>>,
     drain: Duration,
-) -> (Option<Arc<Switch<T>>>, Option<mpsc::UnboundedReceiver<Ending>>) {
+) -> (Option<Arc<Switch<T>>>, Option<mpsc::UnboundedReceiver<Ended>>) {
     match work.map(|work| Switch::new(work, drain)) {
         Some((switch, ended)) => (Some(Arc::new(switch)), Some(ended)),
         None => (None, None),
@@ -436,9 +456,9 @@ fn switch<T: Send + Sync + 'static>(
 }
 
 /// Carries out what trials have led to, until the node stops.
-async fn watch(rollout: Weak<Rollout>, mut ended: mpsc::UnboundedReceiver<Ending>) {
-    while let Some(ending) = ended.recv().await {
+async fn watch(rollout: Weak<Rollout>, mut ended: mpsc::UnboundedReceiver<Ended>) {
+    while let Some(ended) = ended.recv().await {
         let Some(rollout) = rollout.upgrade() else { return };
-        rollout.trial_ended(ending).await;
+        rollout.trial_ended(ended).await;
     }
 }

@@ -9,6 +9,7 @@
 //! - `engine`: wasmtime's engine, sized from the configuration, and the clock that interrupts guests.
 //! - `artifact`: from a component's bytes to compiled code, by way of a guarded cache. `portable`: such code for other machines.
 //! - `guest`: what lies in a store: the grants of one world, and its limits.
+//! - `waits`: what a guest waits for in the host, within its time.
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
 //! - `tasks`: the queue, as a gateway sees it.
@@ -31,6 +32,7 @@ pub(crate) mod scorer;
 mod slot;
 pub(crate) mod switch;
 mod tasks;
+mod waits;
 
 use std::fmt;
 use std::path::PathBuf;

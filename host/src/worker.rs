@@ -190,13 +190,14 @@ async fn verify(
     match (result, spare) {
         (Err(Failed::Cancelled), _) => Err(Failed::Cancelled),
         (Err(failed), Some(payload)) => {
+            let took = start.elapsed();
             let again = Instant::now() + task_timeout;
             let proven = pipelines.serving().verify(payload, again, cancel).await;
             let alike = matches!(&proven, Err(proven) if proven.code() == failed.code());
             if !alike {
                 tracing::warn!(?failed, "a canary failed on a task; the generation that serves has done it");
             }
-            pipelines.observe(&pick, alike.then(|| start.elapsed()));
+            pipelines.observe(&pick, alike.then_some(took));
             proven
         }
         (result, _) => {

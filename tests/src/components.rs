@@ -37,6 +37,26 @@ pub fn relabelled(component: &[u8], label: &str) -> Vec<u8> {
     [component, &[0, content.len() as u8], &content].concat()
 }
 
+/// The same component, in which every function traps whose name holds this word.
+pub fn sabotaged(component: &[u8], word: &str) -> Vec<u8> {
+    let text = wasmprinter::print_bytes(component).expect("a component of ours");
+    let (mut changed, mut trapping, mut inside) = (String::with_capacity(text.len() + 64), 0, false);
+    for line in text.lines() {
+        let (head, locals) = (line.trim_start().starts_with("(func $"), line.trim_start().starts_with("(local "));
+        // Behind a function's head and its variables, its code begins.
+        if inside && !locals {
+            changed.push_str("unreachable\n");
+            trapping += 1;
+        }
+        // A function without code would end in the same line.
+        inside = (head && line.contains(word) && !line.ends_with("))")) || (inside && locals);
+        changed.push_str(line);
+        changed.push('\n');
+    }
+    assert!(trapping > 0, "no function is called {word}");
+    wat::parse_str(changed).expect("a trap fits everywhere")
+}
+
 /// A built component of ours.
 pub fn built(slot: &str) -> Vec<u8> {
     let path = crate::photos::assets().join(format!("components/{slot}.wasm"));

@@ -211,6 +211,13 @@ impl Host {
         kib * 1024
     }
 
+    /// How many pieces of machine code it has mapped that no file holds: compiled components.
+    pub fn compiled_components(&self) -> usize {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.id())).expect("the host runs");
+        let anonymous = |line: &&str| line.contains(" r-xp ") && line.split_whitespace().count() == 5;
+        maps.lines().filter(anonymous).count()
+    }
+
     /// Whether it still runs.
     pub fn is_running(&self) -> bool {
         matches!(self.child.lock().expect("no test breaks off here").try_wait(), Ok(None))

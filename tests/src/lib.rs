@@ -22,6 +22,8 @@
 //! - [`stub`]: tasks for the stub analyzer, whose results can be told apart.
 //! - [`watch`]: what a client sees of many tasks; [`witness`]: what Redis has seen.
 //! - [`scale`]: how much a test of reliability does, and what it says.
+//! - [`load`]: clients that keep a host busy.
+//! - [`wayward`]: scorers that misbehave to order.
 //! - [`traces`]: whether a file holds parts of a photograph.
 
 pub mod broken;
@@ -32,6 +34,7 @@ pub mod form;
 pub mod host;
 pub mod http;
 pub mod languages;
+pub mod load;
 pub mod operator;
 pub mod photos;
 pub mod proxy;
@@ -42,4 +45,5 @@ pub mod scorer;
 pub mod stub;
 pub mod traces;
 pub mod watch;
+pub mod wayward;
 pub mod witness;

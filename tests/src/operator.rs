@@ -14,6 +14,7 @@ use crate::http::{Answer, Client};
 /// An operator of one host.
 #[derive(Debug)]
 pub struct Operator {
+    address: SocketAddr,
     client: Client,
     authorization: String,
 }
@@ -33,7 +34,12 @@ pub struct Wishes {
 
 impl Operator {
     pub(crate) fn new(address: SocketAddr, token: &str) -> Self {
-        Self { client: Client::new(address), authorization: format!("Bearer {token}") }
+        Self { address, client: Client::new(address), authorization: format!("Bearer {token}") }
+    }
+
+    /// Where operators are listened to.
+    pub fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The client without the token.
@@ -64,6 +70,12 @@ impl Operator {
         }
         let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
         self.send("PUT", &format!("/components/{slot}"), &headers, component)
+    }
+
+    /// Deploys a component at once, where no answer is an answer.
+    pub fn try_deploy(&self, slot: &str, component: &[u8]) -> Result<Answer, ureq::Error> {
+        let headers = [("authorization", self.authorization.as_str())];
+        self.client.try_send("PUT", &format!("/components/{slot}"), &headers, component)
     }
 
     /// How the slots stand.

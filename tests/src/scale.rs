@@ -2,6 +2,7 @@
 //!
 //! Owns the one knob: `VISAVIS_SOAK` set to anything but `0` asks for the full figures. Must never know what is counted.
 
+use std::fmt;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
@@ -38,6 +39,36 @@ impl Run {
         let line = format!("reliability: {}: {figures}; {:.1} s\n", self.name, self.took().as_secs_f64());
         // Nobody may be listening.
         let _ = std::io::stderr().write_all(line.as_bytes());
+    }
+}
+
+/// How figures lie.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// How many there are.
+    pub count: usize,
+    /// Half of them are less.
+    pub median: f64,
+    /// One in ten is less.
+    pub low: f64,
+    /// One in ten is more.
+    pub high: f64,
+}
+
+impl Spread {
+    /// The spread of some figures, one at least.
+    pub fn of(figures: &[f64]) -> Self {
+        let mut sorted = figures.to_vec();
+        sorted.sort_by(f64::total_cmp);
+        let at = |share: usize| sorted[(sorted.len() - 1) * share / 10];
+        Self { count: sorted.len(), median: at(5), low: at(1), high: at(9) }
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { count, median, low, high } = self;
+        write!(f, "median {median:.2} (p10 {low:.2}, p90 {high:.2}, n {count})")
     }
 }
 

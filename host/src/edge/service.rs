@@ -65,7 +65,8 @@ impl Service {
         let desk = Desk { client: Some(client), ..self.desk.clone() };
         let overflow = Overflow::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
-        let answered = tokio::time::timeout(self.config.request_timeout, self.pass_on(request, &desk)).await;
+        let deadline = Instant::now() + self.config.request_timeout;
+        let answered = tokio::time::timeout_at(deadline.into(), self.pass_on(request, &desk, deadline)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if overflow.happened() {
             return self.too_large();
@@ -94,7 +95,13 @@ impl Service {
 
     /// Hands a request to the gateway that is picked for it. What a canary fails on is done again by the one that serves, so that
     /// nobody suffers from a trial; for that the body is read first.
-    async fn pass_on(&self, request: Request<Counted>, desk: &Desk) -> Result<Response<HyperOutgoingBody>, CallError> {
+    /// A quarter of the request's time is kept for that.
+    async fn pass_on(
+        &self,
+        request: Request<Counted>,
+        desk: &Desk,
+        deadline: Instant,
+    ) -> Result<Response<HyperOutgoingBody>, CallError> {
         let (pick, start) = (self.gateways.pick(), Instant::now());
         if !pick.canary {
             let answered = self.on(&pick.work, &pick.retired, desk, request).await;
@@ -108,9 +115,14 @@ impl Service {
         };
         let whole = || Full::new(body.clone()).map_err(|never: Infallible| -> Error { match never {} });
         let again = || Request::from_parts(head.clone(), whole());
-        match self.on(&pick.work, &pick.retired, desk, again()).await {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let tried = tokio::time::timeout(left * 3 / 4, self.on(&pick.work, &pick.retired, desk, again())).await;
+        // It is not the gateway's fault when a client took most of the time to send its body.
+        let blameless = tried.is_err() && left < self.config.request_timeout / 2;
+        let took = start.elapsed();
+        match tried.unwrap_or(Err(CallError::Cancelled { slot: Slot::Gateway })) {
             Ok(response) if !response.status().is_server_error() => {
-                self.gateways.observe(&pick, Some(start.elapsed()));
+                self.gateways.observe(&pick, Some(took));
                 Ok(response)
             }
             failed => {
@@ -121,7 +133,9 @@ impl Service {
                     let error = failed.err().map(|error| error.to_string());
                     tracing::warn!(error, "a canary failed on a request; the gateway that serves has answered it");
                 }
-                self.gateways.observe(&pick, alike.then(|| start.elapsed()));
+                if !blameless {
+                    self.gateways.observe(&pick, alike.then_some(took));
+                }
                 serving
             }
         }

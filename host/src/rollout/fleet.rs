@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use tokio::task::block_in_place;
 use tokio_util::sync::CancellationToken;
 
 use super::Rollout;
@@ -57,11 +58,12 @@ impl Rollout {
     /// It was refused here; then no other node hears of it. Or there are no others.
     pub(crate) async fn deploy_to_all(self: &Arc<Self>, order: Order) -> Result<Published, Refusal> {
         let fleet = self.config.fleet.clone().ok_or(Refusal::Alone)?;
-        let (slots, bundle) = match &order.what {
-            What::Component(slot, _) => (vec![*slot], false),
-            What::Bundle(bytes) => (Bundle::read(bytes)?.slots(), true),
+        let (slots, bundle, bytes) = match &order.what {
+            What::Component(slot, bytes) => (vec![*slot], false, bytes.clone()),
+            What::Bundle(bytes) => (Bundle::read(bytes)?.slots(), true, bytes.clone()),
+            // Each node has its own.
+            What::Configured(slot) => return Err(Refusal::NothingTold { slot: *slot }),
         };
-        let bytes = order.what.bytes().to_vec();
         let Order { signature, canary, expected_changes, by, .. } = &order;
         let wishes = Wishes {
             bundle,
@@ -215,7 +217,8 @@ impl Rollout {
             Some(told) => _ = state.told.insert(slot, told),
             None => _ = state.told.remove(&slot),
         }
-        if let Err(error) = self.store.save(&state.active(&state.parts)) {
+        let saved = block_in_place(|| self.store.save(&state.active(&state.parts), &state.soon(&state.replaced)));
+        if let Err(error) = saved {
             tracing::warn!(%error, "what was told to all nodes is deployed once more after a restart");
         }
     }

@@ -50,6 +50,9 @@ pub(crate) struct Difference {
     pub(crate) found: String,
     /// Whether the deployer had said so before.
     pub(crate) expected_change: bool,
+    /// Whether there was an answer at all; nobody can expect that there is none.
+    #[serde(skip)]
+    answered: bool,
 }
 
 impl fmt::Display for Difference {
@@ -80,9 +83,26 @@ impl Checks {
     fn compare(&mut self, slot: Slot, case: &str, expected: impl fmt::Display, found: impl fmt::Display, same: bool) {
         self.cases += 1;
         if !same {
-            let (case, expected, found) = (case.to_owned(), expected.to_string(), found.to_string());
-            self.differences.push(Difference { slot, case, expected, found, expected_change: false });
+            self.differ(slot, case, expected, found, true);
         }
+    }
+
+    /// Notes that there was no answer, and why.
+    fn silent(&mut self, slot: Slot, case: &str, expected: impl fmt::Display, why: impl fmt::Display) {
+        self.cases += 1;
+        self.differ(slot, case, expected, why, false);
+    }
+
+    fn differ(
+        &mut self,
+        slot: Slot,
+        case: &str,
+        expected: impl fmt::Display,
+        found: impl fmt::Display,
+        answered: bool,
+    ) {
+        let (case, expected, found) = (case.to_owned(), expected.to_string(), found.to_string());
+        self.differences.push(Difference { slot, case, expected, found, expected_change: false, answered });
     }
 }
 
@@ -107,8 +127,8 @@ pub(super) async fn examine(
         }
     }
     for difference in &mut checks.differences {
-        difference.expected_change =
-            expected_changes.iter().any(|expected| *expected == difference.case || expected == ALL);
+        let named = expected_changes.iter().any(|expected| *expected == difference.case || expected == ALL);
+        difference.expected_change = named && difference.answered;
     }
     checks.milliseconds = start.elapsed().as_secs_f64() * 1e3;
     checks

@@ -27,8 +27,6 @@ pub(crate) enum Event {
     TakenBack,
     /// It was passed over for what had served before.
     RolledBack,
-    /// The configured one serves again.
-    Reset,
     /// It was refused and got no work.
     Refused,
 }

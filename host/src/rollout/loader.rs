@@ -18,9 +18,8 @@ use crate::runtime::{Cache, Candidate, Clockwork, Limits, LoadError, Slot, Sourc
 /// What an order brings, ready to be tried.
 pub(super) struct Loaded {
     pub(super) changes: Changes,
-    /// SHA-256 of the bytes.
-    pub(super) package: String,
-    pub(super) bytes: Arc<[u8]>,
+    /// SHA-256 and bytes of what the store is to keep; `None` for what is configured.
+    pub(super) package: Option<(String, Arc<[u8]>)>,
     /// Embeddings from before and after cannot be compared.
     pub(super) space_changes: bool,
 }
@@ -79,7 +78,13 @@ impl Rollout {
     ) -> Result<Loaded, Refusal> {
         let (rollout, by) = (Arc::clone(self), by.to_owned());
         let loaded = tokio::task::spawn_blocking(move || match what {
-            What::Component(slot, bytes) => rollout.load_component(slot, bytes, by, signer),
+            What::Component(slot, bytes) => {
+                rollout.load_component(slot, Source::new(bytes, "the uploaded file"), true, by, signer)
+            }
+            What::Configured(slot) => {
+                let (path, _) = rollout.config.slots.get(&slot).ok_or(Refusal::NotHere { slot })?;
+                rollout.load_component(slot, Source::read(slot, path)?, false, path.display().to_string(), None)
+            }
             What::Bundle(bytes) => rollout.load_bundle(bytes, &by, signer.as_ref()),
         });
         loaded.await.map_err(|error| Refusal::Broken(error.to_string()))?
@@ -88,24 +93,27 @@ impl Rollout {
     fn load_component(
         &self,
         slot: Slot,
-        bytes: Vec<u8>,
-        by: String,
+        source: Source,
+        keep: bool,
+        origin: String,
         signer: Option<String>,
     ) -> Result<Loaded, Refusal> {
         if !self.config.slots.contains_key(&slot) {
             return Err(Refusal::NotHere { slot });
         }
-        let source = Source::new(bytes, "the uploaded file");
-        let (bytes, package) = (Arc::clone(&source.bytes), source.digest.clone());
+        let package = keep.then(|| (source.digest.clone(), Arc::clone(&source.bytes)));
         let (deployment, generation) = {
             let mut state = self.state();
             (state.next_deployment(), state.next_generation(slot))
         };
-        let record = Record::new(&source, generation, deployment, by);
-        let record = Record { package: Some(package.clone()), signer, ..record };
-        let mut changes = Changes::default();
+        let record = Record::new(&source, generation, deployment, origin);
+        let record = Record { package: package.as_ref().map(|(digest, _)| digest.clone()), signer, ..record };
+        // A policy that came in a bundle goes with what came with it.
+        let bundled = self.state().parts.crew.as_ref().is_some_and(|crew| crew.policy.package.is_some());
+        let policy = self.configured.clone().filter(|_| !keep && bundled && slot != Slot::Gateway);
+        let mut changes = Changes { policy, ..Changes::default() };
         self.loader.change(&mut changes, slot, source, record)?;
-        Ok(Loaded { changes, package, bytes, space_changes: false })
+        Ok(Loaded { changes, package, space_changes: false })
     }
 
     fn load_bundle(&self, bytes: Vec<u8>, by: &str, signer: Option<&String>) -> Result<Loaded, Refusal> {
@@ -137,6 +145,6 @@ impl Rollout {
             changes.policy = Some(PolicyPart { policy: Arc::new(policy), deployment, package: Some(digest.clone()) });
         }
         let space_changes = manifest.embedding_space == EmbeddingSpace::Changes;
-        Ok(Loaded { changes, package: digest, bytes: bytes.into(), space_changes })
+        Ok(Loaded { changes, package: Some((digest, bytes.into())), space_changes })
     }
 }

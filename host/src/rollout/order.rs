@@ -34,13 +34,16 @@ pub(crate) enum What {
     Component(Slot, Vec<u8>),
     /// Components, models and policy in one file.
     Bundle(Vec<u8>),
+    /// The component that is configured for a slot, which is trusted as the configuration is.
+    Configured(Slot),
 }
 
 impl What {
-    /// The bytes as they were sent, which a signature covers.
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// The bytes as they were sent, which a signature covers; `None` for what nobody sent.
+    pub(super) fn sent(&self) -> Option<&[u8]> {
         match self {
-            Self::Component(_, bytes) | Self::Bundle(bytes) => bytes,
+            Self::Component(_, bytes) | Self::Bundle(bytes) => Some(bytes),
+            Self::Configured(_) => None,
         }
     }
 }

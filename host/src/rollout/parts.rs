@@ -182,6 +182,12 @@ impl Changes {
         }
     }
 
+    /// The digests of the packages that these parts were unpacked from.
+    pub(super) fn packages(&self) -> impl Iterator<Item = String> {
+        let policy = self.policy.as_ref().and_then(|policy| policy.package.clone());
+        self.records().into_values().filter_map(|record| record.package.clone()).chain(policy)
+    }
+
     /// Whether anything of a worker's changes.
     pub(super) fn concerns_crew(&self) -> bool {
         self.analyzer.is_some() || self.scorer.is_some() || self.policy.is_some()

@@ -131,6 +131,11 @@ impl Store {
         Ok(bytes)
     }
 
+    /// Says that a package, which was usable once, is not.
+    pub(super) fn unusable(&self, digest: &str, reason: impl Into<Box<dyn std::error::Error>>) -> StoreError {
+        self.error(&self.path(digest), reason)
+    }
+
     /// Writes a package. It counts once [`Store::save`] names it.
     pub(super) fn add(&self, digest: &str, bytes: &[u8], signature: Option<&str>) -> Result<(), StoreError> {
         let path = self.path(digest);
@@ -139,13 +144,15 @@ impl Store {
             if let Some(signature) = signature {
                 self.replace(&path.with_extension("minisig"), signature.as_bytes())?;
             }
-            self.replace(&path, bytes)
+            // What lies there already is whole, and need not be waited for again.
+            if fs::read(&path).is_ok_and(|there| there == bytes) { Ok(()) } else { self.replace(&path, bytes) }
         };
         write().map_err(|error| self.error(&path, error))
     }
 
-    /// Notes what is active now, in one step, and removes the packages that are not any more.
-    pub(super) fn save(&self, active: &Active) -> Result<(), StoreError> {
+    /// Notes what is active now, in one step, and removes the packages that neither are, nor are among the digests that
+    /// might be soon.
+    pub(super) fn save(&self, active: &Active, soon: &BTreeSet<String>) -> Result<(), StoreError> {
         let path = self.folder.join(INDEX);
         let write = || {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.folder)?;
@@ -153,7 +160,8 @@ impl Store {
         };
         write().map_err(|error| self.error(&path, error))?;
         let packages = active.slots.values().filter_map(|record| record.package.as_deref());
-        let kept: BTreeSet<_> = packages.chain(active.policy.iter().map(|(package, _)| package.as_str())).collect();
+        let packages = packages.chain(active.policy.iter().map(|(package, _)| package.as_str()));
+        let kept: BTreeSet<_> = packages.chain(soon.iter().map(String::as_str)).collect();
         for entry in fs::read_dir(&self.folder).into_iter().flatten().flatten() {
             let name = entry.file_name();
             let is_package = |name: &str| name.len() > 64 && name.is_char_boundary(64) && !kept.contains(&name[..64]);
@@ -218,7 +226,7 @@ mod tests {
         assert!(store.load().unwrap().slots.is_empty(), "a new node has only what is configured");
         for (bytes, signature) in [(&b"one"[..], Some("signed")), (b"two", None)] {
             store.add(&package(bytes), bytes, signature).unwrap();
-            store.save(&active(&package(bytes))).unwrap();
+            store.save(&active(&package(bytes)), &BTreeSet::new()).unwrap();
         }
         let again = store.load().unwrap();
         assert_eq!(again.slots[&Slot::Scorer], active(&package(b"two")).slots[&Slot::Scorer]);

@@ -7,10 +7,11 @@
 use std::collections::hash_map::DefaultHasher;
 use std::fs;
 use std::hash::{Hash, Hasher};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
@@ -20,6 +21,12 @@ use super::portable::Shipped;
 use super::{Clockwork, LoadError, Slot};
 
 const MAC: usize = 32;
+
+/// How the name of a file with compiled code ends.
+const CODE: &str = "cwasm";
+
+/// The cache holds so much at most, bytes; what was used longest ago goes first.
+const MOST: u64 = 512 << 20;
 
 /// A component's bytes, and where they came from.
 #[derive(Clone)]
@@ -93,7 +100,11 @@ impl Cache {
     }
 
     fn read(&self, name: &str) -> Option<Vec<u8>> {
-        let mut bytes = fs::read(self.folder.join(name)).ok()?;
+        let mut file = fs::File::open(self.folder.join(name)).ok()?;
+        let mut bytes = Vec::new();
+        file.read_to_end(&mut bytes).ok()?;
+        // Only the order of removal depends on it.
+        let _ = file.set_modified(SystemTime::now());
         let code = bytes.len().checked_sub(MAC)?;
         let mac = blake3::Hash::from_slice(&bytes[code..]).ok()?;
         bytes.truncate(code);
@@ -112,7 +123,29 @@ impl Cache {
         file.write_all(code)?;
         file.write_all(self.mac(name, code).as_bytes())?;
         drop(file);
-        fs::rename(&temporary, self.folder.join(name))
+        fs::rename(&temporary, self.folder.join(name))?;
+        self.prune(MOST)
+    }
+
+    /// Removes what was used longest ago until `most` bytes are left.
+    fn prune(&self, most: u64) -> io::Result<()> {
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder)? {
+            let path = entry?.path();
+            // Another host may have removed it meanwhile.
+            if let (true, Ok(data)) = (path.extension().is_some_and(|it| it == CODE), fs::metadata(&path)) {
+                files.push((data.modified()?, data.len(), path));
+            }
+        }
+        files.sort_by(|a, b| b.cmp(a));
+        let mut sum = 0;
+        for (_, length, path) in files {
+            sum += length;
+            if sum > most {
+                let _ = fs::remove_file(path);
+            }
+        }
+        Ok(())
     }
 
     // The name binds the code to its source and engine, so that files cannot be swapped for each other.
@@ -153,7 +186,7 @@ pub(crate) fn prepare(clockwork: &Clockwork, cache: &Cache, slot: Slot, source: 
 pub(super) fn name(engine: &Engine, digest: &str) -> String {
     let mut hash = DefaultHasher::new();
     engine.precompile_compatibility_hash().hash(&mut hash);
-    format!("{digest}-{:016x}.cwasm", hash.finish())
+    format!("{digest}-{:016x}.{CODE}", hash.finish())
 }
 
 fn cached(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Option<Component> {
@@ -231,6 +264,21 @@ mod tests {
         fs::write(&file, bytes).unwrap();
         assert_eq!(cache.read("a.cwasm"), None, "changed");
         assert_eq!(cache.read("missing.cwasm"), None);
+    }
+
+    #[test]
+    fn what_was_used_longest_ago_is_removed_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::open(&folder.path().join("cache"), &folder.path().join("shipped")).unwrap();
+        for (age, name) in [(40, "a.cwasm"), (30, "b.cwasm"), (20, "c.cwasm")] {
+            cache.write(name, &[0; 100]).unwrap();
+            let file = fs::File::options().write(true).open(cache.folder.join(name)).unwrap();
+            file.set_modified(SystemTime::now() - std::time::Duration::from_secs(age)).unwrap();
+        }
+        assert!(cache.read("a.cwasm").is_some(), "used now");
+        cache.prune(2 * 132).unwrap();
+        assert!(cache.read("b.cwasm").is_none() && cache.read("a.cwasm").is_some() && cache.read("c.cwasm").is_some());
+        assert!(cache.folder.join("cache.key").is_file());
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub(super) const TABLE_ELEMENTS: usize = 100_000;
 pub(crate) struct Sizes {
     /// Instances alive at once, over all slots.
     pub(crate) instances: u32,
+    /// Instances as a rule; what they touched stays resident for the next of the same component.
+    pub(crate) warm: u32,
     /// The largest memory limit of any slot, bytes.
     pub(crate) memory: usize,
 }
@@ -71,6 +73,8 @@ fn config(sizes: Sizes) -> Config {
         .max_core_instance_size(4 << 20)
         .table_elements(TABLE_ELEMENTS)
         .max_memory_size(sizes.memory)
+        // Else the memory of components that were replaced would stay until it is needed.
+        .max_unused_warm_slots(sizes.warm)
         // Pages kept resident are cleared by the host before the next guest sees them; this much saves most page faults
         // of a photograph of a few megapixels.
         .linear_memory_keep_resident(KEEP_RESIDENT);

@@ -10,7 +10,8 @@ use wasmtime_wasi::filesystem::{WasiFilesystem, WasiFilesystemView};
 use wasmtime_wasi::p2::{bindings, pipe::MemoryOutputPipe};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 
-use super::limits::{Limits, Meter, Stop};
+use super::limits::{Bound, Limits, Meter, Stop};
+use super::waits::{HasWaits, Waits};
 use super::{CallError, Slot};
 
 /// What a guest may print before its prints are refused, bytes.
@@ -26,6 +27,8 @@ const HOSTCALL: usize = 256 << 20;
 pub(super) struct Guest<E> {
     pub(super) table: ResourceTable,
     pub(super) extra: E,
+    /// When its waits in the host end; `None` for a guest that is called asynchronously, whose caller ends them.
+    pub(super) bound: Option<Bound>,
     wasi: WasiCtx,
     meter: Meter,
     printed: MemoryOutputPipe,
@@ -43,7 +46,7 @@ pub(super) fn store<E: Send + 'static>(engine: &Engine, limits: Limits, extra: E
         .build();
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
-    let mut store = Store::new(engine, Guest { table, extra, wasi, meter: Meter::new(limits), printed });
+    let mut store = Store::new(engine, Guest { table, extra, bound: None, wasi, meter: Meter::new(limits), printed });
     store.limiter(|guest| &mut guest.meter);
     store.set_hostcall_fuel(HOSTCALL);
     store
@@ -65,10 +68,13 @@ pub(super) fn call_error<E>(
     if !printed.is_empty() {
         tracing::debug!(%slot, generation, printed = %String::from_utf8_lossy(&printed), "the guest printed before it trapped");
     }
-    let reason = match error.downcast_ref::<Trap>() {
+    let mut reason = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
         None => error.root_cause().to_string(),
     };
+    if store.data().meter.refused {
+        reason.push_str(&format!(", after it had asked for more memory than components.{slot}.memory_limit"));
+    }
     CallError::Trap { slot, generation, reason }
 }
 
@@ -86,9 +92,15 @@ pub(super) fn link_wasi_async<T: WasiView + 'static>(linker: &mut Linker<T>) -> 
 }
 
 /// Links what a synchronous guest may see of WASI.
-pub(super) fn link_wasi_sync<T: WasiView + 'static>(linker: &mut Linker<T>) -> wasmtime::Result<()> {
+pub(super) fn link_wasi_sync<E: Send + 'static>(linker: &mut Linker<Guest<E>>) -> wasmtime::Result<()> {
     wasmtime_wasi::p2::add_to_linker_proxy_interfaces_sync(linker)?;
-    bindings::sync::filesystem::types::add_to_linker::<T, WasiFilesystem>(linker, T::filesystem)?;
+    // Its waits are ours: WASI's own would outlast the guest's time.
+    linker.allow_shadowing(true);
+    bindings::sync::io::poll::add_to_linker::<_, HasWaits>(linker, |guest| {
+        Waits::new(&mut guest.table, guest.bound.as_ref())
+    })?;
+    linker.allow_shadowing(false);
+    bindings::sync::filesystem::types::add_to_linker::<_, WasiFilesystem>(linker, WasiFilesystemView::filesystem)?;
     link_emptiness(linker)
 }
 

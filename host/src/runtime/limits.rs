@@ -44,15 +44,37 @@ pub(super) enum Stop {
     Cancelled,
 }
 
+/// Until when a guest may run, and who may stop it before.
+#[derive(Clone, Debug)]
+pub(super) struct Bound {
+    pub(super) deadline: Instant,
+    pub(super) cancel: Cancel,
+}
+
+impl Bound {
+    /// Why the guest must stop by now; `None` while it may run.
+    pub(super) fn reached(&self) -> Option<Stop> {
+        if self.cancel.is_cancelled() {
+            Some(Stop::Cancelled)
+        } else if Instant::now() >= self.deadline {
+            Some(Stop::Deadline)
+        } else {
+            None
+        }
+    }
+}
+
 /// Counts what the guest of one store takes.
 #[derive(Debug)]
 pub(super) struct Meter {
     memory_left: usize,
+    /// Whether it asked for more than it may have.
+    pub(super) refused: bool,
 }
 
 impl Meter {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { memory_left: limits.memory }
+        Self { memory_left: limits.memory, refused: false }
     }
 }
 
@@ -62,6 +84,8 @@ impl ResourceLimiter for Meter {
         let granted = more <= self.memory_left;
         if granted {
             self.memory_left -= more;
+        } else {
+            self.refused = true;
         }
         Ok(granted)
     }
@@ -71,17 +95,12 @@ impl ResourceLimiter for Meter {
     }
 }
 
-/// Interrupts the guest when `deadline` has passed or `cancel` is set. For a guest called synchronously.
-pub(super) fn stop_at<T>(store: &mut Store<T>, deadline: Instant, cancel: Cancel) {
+/// Interrupts the guest's computing at its bound. For a guest called synchronously.
+pub(super) fn stop_at<T>(store: &mut Store<T>, bound: Bound) {
     store.set_epoch_deadline(1);
-    store.epoch_deadline_callback(move |_| {
-        if cancel.is_cancelled() {
-            Err(Stop::Cancelled.into())
-        } else if Instant::now() >= deadline {
-            Err(Stop::Deadline.into())
-        } else {
-            Ok(UpdateDeadline::Continue(1))
-        }
+    store.epoch_deadline_callback(move |_| match bound.reached() {
+        Some(stop) => Err(stop.into()),
+        None => Ok(UpdateDeadline::Continue(1)),
     });
 }
 

@@ -232,7 +232,7 @@ mod tests {
     fn code_for_all_machines_runs_on_this_one() {
         let (folder, path, source) = shipped();
         let code = Shipped::open(path.parent().unwrap()).unwrap().read(&source.digest).unwrap();
-        let clockwork = Clockwork::start(Sizes { instances: 1, memory: 1 << 20 }).unwrap();
+        let clockwork = Clockwork::start(Sizes { instances: 1, warm: 1, memory: 1 << 20 }).unwrap();
         // SAFETY: these bytes were made above.
         unsafe { Component::deserialize(&clockwork.engine, &code) }.unwrap();
         assert!(Shipped::open(path.parent().unwrap()).unwrap().read(&"0".repeat(64)).is_none(), "of no component here");

@@ -10,7 +10,7 @@ use wasmtime::{Engine, Store};
 
 use super::artifact::{self, Cache};
 use super::guest::{self, Guest};
-use super::limits::{self, Cancel, Limits};
+use super::limits::{self, Bound, Cancel, Limits};
 use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 
 /// A component of world `P`, as `bindgen!` names the type that can be instantiated.
@@ -52,7 +52,9 @@ impl<P> Plugged<P> {
         call: impl FnOnce(&mut Store<Guest<E>>) -> wasmtime::Result<T>,
     ) -> Result<T, CallError> {
         let mut store = self.store(extra);
-        limits::stop_at(&mut store, deadline, cancel);
+        let bound = Bound { deadline, cancel };
+        store.data_mut().bound = Some(bound.clone());
+        limits::stop_at(&mut store, bound);
         call(&mut store).map_err(|error| self.error(&store, &error))
     }
 

@@ -18,9 +18,7 @@ pub(crate) struct Switch<T> {
     inner: RwLock<Inner<T>>,
     /// Counts what was picked during trials, to share it out.
     turn: AtomicU64,
-    /// Counts trials.
-    trials: AtomicU64,
-    endings: mpsc::UnboundedSender<Ending>,
+    endings: mpsc::UnboundedSender<Ended>,
     /// How long work may go on on a generation that was replaced.
     drain: Duration,
 }
@@ -74,6 +72,15 @@ pub(crate) struct Progress {
 
 /// A trial has ended by its own record.
 #[derive(Debug)]
+pub(crate) struct Ended {
+    /// The number that it was given.
+    pub(crate) trial: u64,
+    /// How.
+    pub(crate) ending: Ending,
+}
+
+/// What a trial's record has led to.
+#[derive(Debug)]
 pub(crate) enum Ending {
     /// It serves now.
     Promoted,
@@ -83,10 +90,10 @@ pub(crate) enum Ending {
 
 impl<T: Send + Sync + 'static> Switch<T> {
     /// A switch that picks `work`, and where it tells of trials that have ended.
-    pub(crate) fn new(work: Arc<T>, drain: Duration) -> (Self, mpsc::UnboundedReceiver<Ending>) {
+    pub(crate) fn new(work: Arc<T>, drain: Duration) -> (Self, mpsc::UnboundedReceiver<Ended>) {
         let (endings, ended) = mpsc::unbounded_channel();
         let inner = RwLock::new(Inner { serving: Held::new(work), trial: None });
-        (Self { inner, turn: AtomicU64::new(0), trials: AtomicU64::new(0), endings, drain }, ended)
+        (Self { inner, turn: AtomicU64::new(0), endings, drain }, ended)
     }
 
     /// What serves.
@@ -136,7 +143,7 @@ impl<T: Send + Sync + 'static> Switch<T> {
         };
         // Two that end at once judge alike; the first acts.
         if self.end(number, matches!(ending, Ending::Promoted)) {
-            let _ = self.endings.send(ending);
+            let _ = self.endings.send(Ended { trial: number, ending });
         }
     }
 
@@ -152,11 +159,14 @@ impl<T: Send + Sync + 'static> Switch<T> {
         }
     }
 
-    /// Lets `next` do a share of the work until its record speaks for or against it. An earlier trial ends with that.
-    pub(crate) fn try_out(&self, next: Arc<T>, percent: u8, bounds: Bounds) {
-        let number = self.trials.fetch_add(1, Ordering::Relaxed);
+    /// Lets `next` do a share of the work until its record speaks for or against it, as the trial of this `number`, which no
+    /// other trial has. An earlier trial ends with that.
+    pub(crate) fn try_out(&self, number: u64, next: Arc<T>, percent: u8, bounds: Bounds) {
         let trial = Trial { number, held: Held::new(next), percent, bounds, tallies: Mutex::default() };
-        self.write(|inner| inner.trial = Some(trial));
+        let earlier = self.write(|inner| inner.trial.replace(trial));
+        if let Some(earlier) = earlier {
+            earlier.held.retire(self.drain);
+        }
     }
 
     /// Ends the trial without a judgement; what serves goes on. Whether there was one.
@@ -244,7 +254,7 @@ mod tests {
     fn a_trial_gets_its_share() {
         for percent in [1, 20, 33, 100] {
             let (switch, _ended) = Switch::new(Arc::new(1), LONG);
-            switch.try_out(Arc::new(2), percent, BOUNDS);
+            switch.try_out(1, Arc::new(2), percent, BOUNDS);
             let tried = (0..1000).map(|_| switch.pick()).filter(|pick| pick.canary).count();
             assert_eq!(tried, 10 * usize::from(percent));
         }
@@ -253,7 +263,7 @@ mod tests {
     #[test]
     fn a_good_record_promotes() {
         let (switch, mut ended) = Switch::new(Arc::new(1), LONG);
-        switch.try_out(Arc::new(2), 50, BOUNDS);
+        switch.try_out(7, Arc::new(2), 50, BOUNDS);
         let mut seen = 0;
         while switch.trial().is_some() {
             let pick = switch.pick();
@@ -262,22 +272,64 @@ mod tests {
             switch.observe(&pick, Some(MOMENT));
         }
         assert_eq!((seen, *switch.serving(), switch.pick().canary), (5, 2, false));
-        assert!(matches!(ended.try_recv(), Ok(Ending::Promoted)) && ended.try_recv().is_err());
+        assert!(
+            matches!(ended.try_recv(), Ok(Ended { trial: 7, ending: Ending::Promoted })) && ended.try_recv().is_err()
+        );
     }
 
     #[test]
     fn a_failure_takes_back_and_late_reports_do_no_harm() {
         let (switch, mut ended) = Switch::new(Arc::new(1), LONG);
-        switch.try_out(Arc::new(2), 100, BOUNDS);
+        switch.try_out(1, Arc::new(2), 100, BOUNDS);
         let (bad, late) = (switch.pick(), switch.pick());
         switch.observe(&bad, None);
         assert!(switch.trial().is_none() && *switch.serving() == 1);
         switch.observe(&late, None);
-        assert!(matches!(ended.try_recv(), Ok(Ending::TakenBack(_))) && ended.try_recv().is_err());
-        switch.try_out(Arc::new(3), 100, BOUNDS);
+        assert!(
+            matches!(ended.try_recv(), Ok(Ended { trial: 1, ending: Ending::TakenBack(_) }))
+                && ended.try_recv().is_err()
+        );
+        switch.try_out(2, Arc::new(3), 100, BOUNDS);
         switch.observe(&late, None);
         assert_eq!(switch.trial().unwrap().done, 0, "that was another trial");
         assert!(switch.call_off() && !switch.call_off());
         assert_eq!(*switch.pick().work, 1);
+    }
+
+    #[test]
+    fn a_swap_holds_nobody_up() {
+        use std::sync::atomic::AtomicBool;
+        use std::time::Instant;
+        const SWAPS: usize = 2000;
+        let (switch, _ended) = Switch::new(Arc::new(0), LONG);
+        let over = AtomicBool::new(false);
+        let median = |mut durations: Vec<Duration>| {
+            let middle = durations.len() / 2;
+            *durations.select_nth_unstable(middle).1
+        };
+        let (swaps, picks) = std::thread::scope(|scope| {
+            let picking = scope.spawn(|| {
+                let mut picks = Vec::new();
+                while !over.load(Ordering::Relaxed) {
+                    let start = Instant::now();
+                    std::hint::black_box(switch.pick());
+                    picks.push(start.elapsed());
+                }
+                picks
+            });
+            let swap = |generation| {
+                let next = Arc::new(generation);
+                let start = Instant::now();
+                switch.replace(next);
+                start.elapsed()
+            };
+            let swaps: Vec<_> = (0..SWAPS).map(swap).collect();
+            over.store(true, Ordering::Relaxed);
+            (swaps, picking.join().unwrap())
+        });
+        let count = picks.len();
+        let (swap, pick) = (median(swaps), median(picks));
+        eprintln!("{SWAPS} swaps, median {swap:?}, beside {count} picks, median {pick:?}");
+        assert!(swap < MOMENT && pick < MOMENT, "{swap:?} and {pick:?}");
     }
 }

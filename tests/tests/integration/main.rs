@@ -4,6 +4,7 @@
 //! reads its sources.
 
 mod bundles;
+mod canaries;
 mod command_line;
 mod configuration;
 mod contract;
@@ -19,5 +20,7 @@ mod operations;
 mod privacy;
 mod refusals;
 mod shared_queue;
+mod swap_recovery;
+mod swap_refusals;
 mod swapping;
 mod tidy;

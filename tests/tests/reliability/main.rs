@@ -11,10 +11,12 @@
 //! - `clocks`: wall clocks that step.
 //! - `disk`: the embedded queue's disk full.
 //! - `endurance`: many tasks, and memory.
+//! - `swaps`: components replaced under load, and the figures of a swap.
 
 mod clocks;
 mod disk;
 mod endurance;
 mod network;
 mod servers;
+mod swaps;
 mod workers;

@@ -15,20 +15,22 @@ use crate::workspace::Workspace;
 /// The packages that become WebAssembly components.
 const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 
-/// The analyzer that tests plug in where faces do not matter: its package, and the file's name.
-const STUB: (&str, &str) = ("stub-analyzer", "stub_analyzer");
+/// The components that only tests plug in: the package, and the file's name.
+const FOR_TESTS: [(&str, &str); 2] = [("stub-analyzer", "stub_analyzer"), ("wayward-scorer", "wayward_scorer")];
 
 /// The library that tests set a process' clock with.
 const CLOCK: &str = "step-clock";
 
 /// Builds the components and puts them into the assets folder; what only tests use lies beside it.
 pub(super) fn components(workspace: &Workspace) -> Result<Option<String>> {
-    let packages = COMPONENTS.into_iter().chain([STUB.0]).flat_map(|name| ["--package", name]);
+    let packages = COMPONENTS.into_iter().chain(FOR_TESTS.map(|(package, _)| package));
+    let packages = packages.flat_map(|name| ["--package", name]);
     cargo(workspace, ["build", "--release", "--target", TARGET].into_iter().chain(packages), &[])?;
     cargo(workspace, ["build", "--release", "--package", CLOCK], &[])?;
     let assets = COMPONENTS.map(|name| (name, workspace.assets.join("components")));
+    let for_tests = FOR_TESTS.map(|(_, name)| (name, workspace.target.join("visavis-tests")));
     let mut done = Vec::new();
-    for (name, folder) in assets.into_iter().chain([(STUB.1, workspace.target.join("visavis-tests"))]) {
+    for (name, folder) in assets.into_iter().chain(for_tests) {
         let file = format!("{name}.wasm");
         let built = workspace.target.join(TARGET).join("release").join(&file);
         let bytes = fs::read(&built).with_context(|| format!("can not read {}", built.display()))?;

@@ -96,7 +96,8 @@ pub(super) async fn roll_back(config: &Config, rollback: &Rollback) -> anyhow::R
 
 pub(super) async fn reset(config: &Config, operated: &Operated) -> anyhow::Result<ExitCode> {
     let path = format!("/components/{}", operated.slot);
-    told(operated, &ask(config, Question::new(Method::DELETE, path)).await?)
+    let report = ask(config, Question::new(Method::DELETE, path)).await?;
+    told(operated, &report["generations"])
 }
 
 fn told(operated: &Operated, serving: &Value) -> anyhow::Result<ExitCode> {

@@ -46,7 +46,7 @@ pub unsafe extern "C" fn clock_gettime(clock: c_int, time: *mut Timespec) -> c_i
         // SAFETY: the kernel has just written to it.
         let time = unsafe { &mut *time };
         let millis = ahead();
-        let nanoseconds = time.nanoseconds as i64 + millis.rem_euclid(1000) * 1_000_000;
+        let nanoseconds = time.nanoseconds + millis.rem_euclid(1000) * 1_000_000;
         time.seconds += millis.div_euclid(1000) + nanoseconds / 1_000_000_000;
         time.nanoseconds = (nanoseconds % 1_000_000_000) as c_long;
     }

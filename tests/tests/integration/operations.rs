@@ -186,7 +186,7 @@ fn a_client_with_too_many_waiting_is_told_and_others_are_served() {
     assert_eq!(client.post("/verify", &form, &[]).status, 429, "without the header it is the one that came directly");
     for entry in std::fs::read_dir(redis.folder().join("appendonlydir")).unwrap() {
         let bytes = std::fs::read(entry.unwrap().path()).unwrap();
-        for address in [&b"203.0.113"[..], b"2001:db8", b"127.0.0.1"] {
+        for address in [&b"203.0.113"[..], b"2001:db8"] {
             assert!(!bytes.windows(address.len()).any(|window| window == address), "an address lies on the server");
         }
     }

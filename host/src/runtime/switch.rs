@@ -298,11 +298,13 @@ mod tests {
 
     #[test]
     fn a_swap_holds_nobody_up() {
+        use std::sync::Barrier;
         use std::sync::atomic::AtomicBool;
         use std::time::Instant;
+
         const SWAPS: usize = 2000;
         let (switch, _ended) = Switch::new(Arc::new(0), LONG);
-        let over = AtomicBool::new(false);
+        let (over, both) = (AtomicBool::new(false), Barrier::new(2));
         let median = |mut durations: Vec<Duration>| {
             let middle = durations.len() / 2;
             *durations.select_nth_unstable(middle).1
@@ -310,12 +312,15 @@ mod tests {
         let (swaps, picks) = std::thread::scope(|scope| {
             let picking = scope.spawn(|| {
                 let mut picks = Vec::new();
-                while !over.load(Ordering::Relaxed) {
+                both.wait();
+                loop {
                     let start = Instant::now();
                     std::hint::black_box(switch.pick());
                     picks.push(start.elapsed());
+                    if over.load(Ordering::Relaxed) {
+                        return picks;
+                    }
                 }
-                picks
             });
             let swap = |generation| {
                 let next = Arc::new(generation);
@@ -323,6 +328,7 @@ mod tests {
                 switch.replace(next);
                 start.elapsed()
             };
+            both.wait();
             let swaps: Vec<_> = (0..SWAPS).map(swap).collect();
             over.store(true, Ordering::Relaxed);
             (swaps, picking.join().unwrap())

@@ -64,10 +64,15 @@ impl Answer {
 impl Client {
     /// A client of the host at this address.
     pub fn new(address: SocketAddr) -> Self {
+        Self::patient(address, PATIENCE)
+    }
+
+    /// The same, whose requests may take so long.
+    pub fn patient(address: SocketAddr, patience: Duration) -> Self {
         let config = Agent::config_builder()
             .http_status_as_error(false)
             .allow_non_standard_methods(true)
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(patience))
             .build();
         Self { agent: config.new_agent(), base: format!("http://{address}") }
     }

@@ -11,6 +11,9 @@ use serde_json::Value;
 
 use crate::http::{Answer, Client};
 
+/// How long a deployment may take: a large component is compiled and put to the gate on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 /// An operator of one host.
 #[derive(Debug)]
 pub struct Operator {
@@ -34,7 +37,7 @@ pub struct Wishes {
 
 impl Operator {
     pub(crate) fn new(address: SocketAddr, token: &str) -> Self {
-        Self { address, client: Client::new(address), authorization: format!("Bearer {token}") }
+        Self { address, client: Client::patient(address, PATIENCE), authorization: format!("Bearer {token}") }
     }
 
     /// Where operators are listened to.

@@ -206,7 +206,8 @@ mod tests {
         proxy.set(Weather::Fair);
         assert_eq!(said(4), Ok([3, 3]), "what was held back arrives first");
         proxy.set(Weather::Cut);
-        assert!(said(5).is_err());
+        // The answer to the fourth may have come through before.
+        assert!((0..2).any(|_| said(5).is_err()));
         assert!(client(&proxy).write_all(&[6]).and_then(|()| client(&proxy).read_exact(&mut [0])).is_err());
         proxy.set(Weather::Fair);
         let mut again = client(&proxy);

@@ -31,7 +31,7 @@ pub fn form(number: u32, wait: Duration, size: usize) -> Form {
 pub fn is_own(result: &Value, number: u32) -> bool {
     let angle = f64::from(number % RESULTS) / 1000.0;
     let distance = 2.0 * (angle / 2.0).sin();
-    result["euclidean_distance"].as_f64().is_some_and(|found| (found - distance).abs() < 1e-4)
+    result["euclidean_distance"].as_f64().is_some_and(|found| (found - distance).abs() < 2e-5)
         && result["verified"].is_boolean()
 }
 

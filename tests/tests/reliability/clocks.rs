@@ -22,19 +22,23 @@ const LONG: Duration = Duration::from_secs(400 * 24 * 3600);
 /// Submits tasks and sets a clock again and again until they have ended; answers how often it was set.
 fn step(clock: &WallClock, watch: &Watch, node: &Host, by: Duration) -> (Tally, usize) {
     let tasks = scale(60, 500);
-    for number in 0..tasks {
-        assert!(watch.submit(&node.client(), number, &stub::form(number, Duration::from_millis(150), 20_000)));
-    }
     let mut steps = 0;
-    while watch.look(&node.client()) > 0 && steps < 400 {
-        match steps % 3 {
-            0 => clock.ahead(by),
-            1 => clock.behind(by),
-            _ => clock.ahead(Duration::ZERO),
+    thread::scope(|scope| {
+        let submitting = scope.spawn(|| {
+            for number in 0..tasks {
+                assert!(watch.submit(&node.client(), number, &stub::form(number, Duration::from_millis(150), 20_000)));
+            }
+        });
+        while (!submitting.is_finished() || watch.look(&node.client()) > 0) && steps < 400 {
+            match steps % 3 {
+                0 => clock.ahead(by),
+                1 => clock.behind(by),
+                _ => clock.ahead(Duration::ZERO),
+            }
+            steps += 1;
+            thread::sleep(Duration::from_millis(700));
         }
-        steps += 1;
-        thread::sleep(Duration::from_millis(700));
-    }
+    });
     (watch.to_the_end(&[node.client()], PATIENCE), steps)
 }
 

@@ -9,6 +9,7 @@
 
 pub(crate) mod models;
 
+use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,11 +62,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         Rollout::open(rollout(config, fleet, listener.as_ref())?, clockwork, cache, || models::policy(config))?;
     tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
     match &listener {
-        Some(listener) => println!("visavis: listening on http://{}", listener.local_addr()?),
-        None => println!("visavis: working"),
+        Some(listener) => say(&format!("listening on http://{}", listener.local_addr()?)),
+        None => say("working"),
     }
     if let Some((listener, _)) = &operators {
-        println!("visavis: operators on http://{}", listener.local_addr()?);
+        say(&format!("operators on http://{}", listener.local_addr()?));
     }
 
     let worker = worker::Config {
@@ -225,6 +226,11 @@ fn redis_options(config: &Config, url: &str, node: Option<String>) -> anyhow::Re
     let (url, name, key_file) = (url.to_owned(), section.name.clone(), section.encryption_key_file.clone());
     let wait_replicas = section.wait_replicas;
     Ok(redis::Options { url, name, node, tls, wait_replicas, limits: queue_limits(config), key_file })
+}
+
+/// One line for who started the host, and for scripts that read where it listens. It serves as well when nobody reads.
+fn say(line: &str) {
+    let _ = writeln!(std::io::stdout(), "visavis: {line}");
 }
 
 /// Opens the cache of compiled code, with what came along in the assets.

@@ -50,8 +50,18 @@ fn main() -> ExitCode {
     }
 }
 
+/// A command whose output nobody reads any more, as in `visavis … | head`, ends quietly as other commands do. Rust ignores the
+/// signal by default, and printing would panic.
+fn end_with_the_reader() {
+    // SAFETY: no handler is installed; the signal gets back the disposition that the process was born with.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
 fn run() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::parse();
+    if !matches!(arguments.command, Command::Serve(_)) {
+        end_with_the_reader();
+    }
     let surroundings = Surroundings::of_process()?;
     let config = Config::load(&arguments.overrides(), arguments.config.as_deref(), &surroundings)?;
     // A command of a moment says what it has to say by its output; its log is for when somebody asks.

@@ -186,8 +186,9 @@ fn load(
     Ok(())
 }
 
-/// Loading leaves as much freed memory behind as the models are large, which the C library would keep for later.
-fn give_back_freed_memory() {
+/// Hands to the system what loading and compiling leave behind: as much freed memory as models are large, which the C library
+/// would keep for later. Takes up to some ten milliseconds.
+pub(crate) fn give_back_freed_memory() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     // SAFETY: the call takes the allocator's own locks and touches no live allocation.
     unsafe {

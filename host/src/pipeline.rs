@@ -246,6 +246,10 @@ impl Failed {
     fn of_call(error: &CallError, deadline: Instant) -> Self {
         match error {
             CallError::Cancelled { .. } => Self::Cancelled,
+            // Its own bound, which may lie before the task's.
+            CallError::Deadline { slot, .. } if Instant::now() < deadline => timeout(format!(
+                "the {slot} took longer than components.{slot}.deadline; send smaller photographs, or raise that"
+            )),
             CallError::Deadline { .. } => late(),
             CallError::Trap { .. } if Instant::now() >= deadline => late(),
             CallError::Trap { .. } => Self::Again(failure(error.to_string())),
@@ -254,7 +258,10 @@ impl Failed {
 }
 
 fn late() -> Failed {
-    let message = "the task took longer than it may; send smaller photographs, or raise worker.task_timeout".into();
+    timeout("the task took longer than it may; send smaller photographs, or raise worker.task_timeout".to_owned())
+}
+
+fn timeout(message: String) -> Failed {
     Failed::Final(TaskError { code: ErrorCode::Timeout, message, image: None, details: None })
 }
 

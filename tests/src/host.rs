@@ -211,6 +211,24 @@ impl Host {
         kib * 1024
     }
 
+    /// Its resident memory, bytes: what the pool of instances keeps for its next ones, and the rest.
+    ///
+    /// wasmtime reserves the pool's addresses in one piece, which starts as private memory of no rights.
+    pub fn resident_in_and_beside_the_pool(&self) -> (u64, u64) {
+        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.id())).expect("the host runs");
+        let (mut pool, mut all, mut reserved) = (0, 0, false);
+        for line in maps.lines() {
+            if let Some(kib) = line.strip_prefix("Rss:") {
+                let kib: u64 = kib.trim().trim_end_matches(" kB").trim().parse().expect("memory is a number of kB");
+                all += kib;
+                pool += if reserved { kib } else { 0 };
+            } else if line.split(' ').next().is_some_and(|range| range.contains('-')) {
+                reserved = line.contains(" ---p ");
+            }
+        }
+        (pool * 1024, (all - pool) * 1024)
+    }
+
     /// How many pieces of machine code it has mapped that no file holds: compiled components.
     pub fn compiled_components(&self) -> usize {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.id())).expect("the host runs");

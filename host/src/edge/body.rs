@@ -11,14 +11,25 @@ use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use wasmtime_wasi_http::Error;
 
-/// Tells whether a body went over its limit. Clones share it.
+/// Tells how far a body was read. Clones share it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Overflow(Arc<AtomicBool>);
+pub(super) struct Progress(Arc<Marks>);
 
-impl Overflow {
+#[derive(Debug, Default)]
+struct Marks {
+    overflow: AtomicBool,
+    end: AtomicBool,
+}
+
+impl Progress {
     /// Whether more than the limit was sent.
-    pub(super) fn happened(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+    pub(super) fn has_overflown(&self) -> bool {
+        self.0.overflow.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was read to its end. What is left of it stands before the connection's next request.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.0.end.load(Ordering::Relaxed)
     }
 }
 
@@ -27,13 +38,21 @@ pub(super) struct Counted {
     inner: Incoming,
     left: u64,
     limit: u64,
-    overflow: Overflow,
+    progress: Progress,
 }
 
 impl Counted {
     /// Lets at most `limit` bytes through.
-    pub(super) fn new(inner: Incoming, limit: u64, overflow: Overflow) -> Self {
-        Self { inner, left: limit, limit, overflow }
+    pub(super) fn new(inner: Incoming, limit: u64, progress: Progress) -> Self {
+        let body = Self { inner, left: limit, limit, progress };
+        body.note_end();
+        body
+    }
+
+    fn note_end(&self) {
+        if self.inner.is_end_stream() {
+            self.progress.0.end.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -42,13 +61,18 @@ impl Body for Counted {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let Some(frame) = ready!(Pin::new(&mut self.inner).poll_frame(context)) else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        self.note_end();
+        let Some(frame) = frame else {
+            self.progress.0.end.store(true, Ordering::Relaxed);
+            return Poll::Ready(None);
+        };
         let frame = frame.map_err(Error::from)?;
         if let Some(data) = frame.data_ref() {
             match self.left.checked_sub(data.len() as u64) {
                 Some(left) => self.left = left,
                 None => {
-                    self.overflow.0.store(true, Ordering::Relaxed);
+                    self.progress.0.overflow.store(true, Ordering::Relaxed);
                     return Poll::Ready(Some(Err(Error::HttpRequestBodySize(Some(self.limit)))));
                 }
             }

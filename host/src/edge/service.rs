@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::body::{Counted, Overflow};
+use super::body::{Counted, Progress};
 use super::{Config, client};
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
@@ -63,16 +63,18 @@ impl Service {
         };
         let client = client::identity(peer, self.config.client_address_header.as_ref(), request.headers());
         let desk = Desk { client: Some(client), ..self.desk.clone() };
-        let overflow = Overflow::default();
-        let request = request.map(|body| Counted::new(body, self.config.body_limit, overflow.clone()));
+        let progress = Progress::default();
+        let request = request.map(|body| Counted::new(body, self.config.body_limit, progress.clone()));
         let deadline = Instant::now() + self.config.request_timeout;
         let answered = tokio::time::timeout_at(deadline.into(), self.pass_on(request, &desk, deadline)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
-        if overflow.happened() {
+        if progress.has_overflown() {
             return self.too_large();
         }
         match answered {
-            Ok(Ok(response)) => response,
+            Ok(Ok(response)) if progress.is_at_end() => response,
+            // A refusal need not wait for the photographs. The client is told not to send another request behind them.
+            Ok(Ok(response)) => closing(response),
             Ok(Err(error)) => {
                 tracing::error!(%error, "a request was not answered");
                 let code = if matches!(error, CallError::Deadline { .. }) { "timeout" } else { "gateway_failed" };

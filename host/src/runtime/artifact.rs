@@ -19,6 +19,7 @@ use wasmtime::component::Component;
 
 use super::portable::Shipped;
 use super::{Clockwork, LoadError, Slot};
+use crate::nn;
 
 const MAC: usize = 32;
 
@@ -207,6 +208,7 @@ fn compile(engine: &Engine, cache: &Cache, slot: Slot, source: &Source) -> Resul
     if let Err(error) = component.serialize().map_err(io::Error::other).and_then(write) {
         tracing::warn!(%slot, %error, "compiled code could not be cached; the next start compiles again");
     }
+    nn::give_back_freed_memory();
     Ok(component)
 }
 

@@ -1,6 +1,7 @@
 //! The commands that need no server: their output and exit statuses.
 
-use std::process::Output;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Output, Stdio};
 
 use serde_json::Value;
 use visavis_tests::host::Setup;
@@ -213,4 +214,15 @@ fn help_is_for_newcomers() {
     let output = setup.run(["serve", "--lisen", "x"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--listen"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_command_quietly() {
+    let setup = Setup::new();
+    let mut command = setup.command(["analyze", "--json"]);
+    let photographs = std::iter::repeat_n(path("obama2.jpg"), 3);
+    let mut child = command.args(photographs).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.signal(), stderr(&output)), (Some(libc::SIGPIPE), String::new()));
 }

@@ -1,10 +1,11 @@
 //! Photographs leave no trace: not on the disk, not in the log.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 
 use visavis_tests::form::Form;
 use visavis_tests::host::Setup;
-use visavis_tests::photos::photo;
+use visavis_tests::photos::{path, photo};
 use visavis_tests::traces::Traces;
 
 const NAMES: [&str; 3] = ["obama.jpg", "obama2.jpg", "32bit.png"];
@@ -75,4 +76,28 @@ fn the_log_holds_neither_names_nor_pixels() {
     assert!(log.len() > 100, "there is a log");
     assert!(!log.contains(name), "the log names a file");
     assert_eq!(traces().find(log.as_bytes()), None);
+}
+
+#[test]
+fn the_inference_library_reports_nothing_and_leaves_no_identifier() {
+    let setup = Setup::new();
+    let home = tempfile::tempdir().unwrap();
+    let mut command = setup.command(["verify"]);
+    command.args(["obama.jpg", "obama2.jpg"].map(path)).env("HOME", home.path());
+    // What else could name another home, and what the workspace sets for its own tests.
+    for name in ["XDG_CACHE_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "ORT_DISABLE_TELEMETRY"] {
+        command.env_remove(name);
+    }
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let left: Vec<_> = walk(home.path()).filter(|path| !path.starts_with(home.path().join(".cache/visavis"))).collect();
+    assert_eq!(left, Vec::<PathBuf>::new());
+}
+
+/// All files below a folder.
+fn walk(folder: &Path) -> Box<dyn Iterator<Item = PathBuf>> {
+    let paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    Box::new(paths.into_iter().flat_map(|path| {
+        if path.is_dir() { walk(&path) } else { Box::new(std::iter::once(path)) as Box<dyn Iterator<Item = PathBuf>> }
+    }))
 }

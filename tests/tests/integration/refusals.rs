@@ -60,6 +60,21 @@ fn waits_out_of_bounds() {
     }
 }
 
+/// Else a client would send its next request behind photographs that nobody reads, and lose it.
+#[test]
+fn a_refusal_that_leaves_photographs_unread_ends_the_connection_and_says_so() {
+    let client = shared().client();
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    for _ in 0..20 {
+        let unread = client.post("/verify?wait=soon", &form, &[]);
+        assert_refused(&unread, 400, "malformed_request");
+        assert_eq!(unread.header("connection"), Some("close"));
+    }
+    let read = client.post("/verify", &Form::new().file("image1", &photo("obama.jpg")), &[]);
+    assert_refused(&read, 422, "missing_field");
+    assert_eq!(read.header("connection"), None, "the body was read to its end");
+}
+
 #[test]
 fn fields_that_are_missing_or_empty_are_named() {
     let client = shared().client();

@@ -249,7 +249,12 @@ impl Config {
         fill(&mut annotator.path, || assets.join("components/annotator.wasm"));
         fill(cache, || cache_folder(surroundings));
         fill(probes, || assets.join("photos"));
-        fill(&mut self.nn.library, || assets.join("lib/libonnxruntime.so"));
+        fill(&mut self.nn.library, || {
+            assets.join(match self.nn.backend {
+                Backend::Onnx => "lib/libonnxruntime.so",
+                Backend::OpenVino => "lib/openvino/libopenvino_c.so",
+            })
+        });
         fill(&mut self.models.dir, || assets.join("models"));
         let beside = match &self.queue.url {
             QueueUrl::File(path) => path.parent().unwrap_or(Path::new("")),

@@ -1,18 +1,19 @@
 //! Inference: the graphs that guests may load by name through `wasi:nn`.
 //!
-//! Owns ONNX Runtime, the named graphs, their pooled sessions and the bounds on one inference. Must never know what a
+//! Owns the inference libraries, the named graphs, their pooled sessions and the bounds on one inference. Must never know what a
 //! graph is for: no face, photograph, threshold or task.
 //!
 //! # Layout
 //!
 //! - `registry`: what one store sees: wasi-nn's traits, over the shared graphs and the store's deadline.
-//! - `library`: the ONNX Runtime library of this process.
-//! - `onnx`: graphs on ONNX Runtime: sessions, one run.
+//! - `network`: a graph as guests know it: the checks before a run, its sessions, what a backend is.
+//! - `onnx`: graphs on ONNX Runtime. `openvino`: graphs on OpenVINO. Each owns its library, sessions and one run.
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
 //! - `pool`: sessions lent to one run at a time.
 //! - `watchdog`: the thread that stops runs at their deadline.
 //! - `fixture`: small graphs for tests, written byte by byte.
 
+use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -21,16 +22,17 @@ use std::time::Instant;
 
 use wasmtime_wasi_nn::wit::WasiNnCtx;
 
-use self::library::Runtime;
-pub(crate) use self::onnx::Network;
+use self::network::Backend;
+pub(crate) use self::network::Network;
 use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
 
 #[cfg(test)]
 mod fixture;
-mod library;
+mod network;
 mod onnx;
+mod openvino;
 mod pool;
 mod registry;
 mod tensor;
@@ -39,8 +41,8 @@ mod watchdog;
 /// How this room runs graphs.
 #[derive(Clone, Debug)]
 pub(crate) struct Config {
-    /// The ONNX Runtime library, `libonnxruntime.so`.
-    pub(crate) library: PathBuf,
+    /// What runs them.
+    pub(crate) library: Library,
     /// Sessions of each graph: as many inferences of one graph run at the same time. Each holds its own weights.
     pub(crate) sessions: usize,
     /// Threads that share the work of one inference.
@@ -53,9 +55,46 @@ impl Config {
     /// The defaults: one session a core that this process may use (its cgroup's quota and affinity, not the machine's
     /// cores) and one thread each, for independent inferences scale better than the parts of one; 64 Mi elements, which
     /// a picture of 22 megapixels in three colours fills.
-    pub(crate) fn new(library: impl Into<PathBuf>) -> Self {
+    pub(crate) fn new(library: Library) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { library: library.into(), sessions: cores, threads: 1, max_elements: 64 << 20 }
+        Self { library, sessions: cores, threads: 1, max_elements: 64 << 20 }
+    }
+}
+
+/// An inference library, and the file that it lies in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Library {
+    /// `libonnxruntime.so`.
+    OnnxRuntime(PathBuf),
+    /// `libopenvino_c.so`, beside the libraries and plugins that it needs.
+    OpenVino(PathBuf),
+}
+
+impl Library {
+    /// Loads it; a second call answers the same one.
+    fn load(&self) -> Result<Arc<dyn Backend>, NnError> {
+        Ok(match self {
+            Self::OnnxRuntime(path) => Arc::new(onnx::Runtime::load(path)?),
+            Self::OpenVino(path) => openvino::Runtime::load(path)?,
+        })
+    }
+
+    /// How it is set up.
+    fn setup(&self) -> &'static str {
+        match self {
+            Self::OnnxRuntime(_) => "cargo xtask setup",
+            Self::OpenVino(_) => "cargo xtask setup --openvino",
+        }
+    }
+}
+
+/// Shows as `ONNX Runtime at /a/path`.
+impl fmt::Display for Library {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnnxRuntime(path) => write!(f, "ONNX Runtime at {}", path.display()),
+            Self::OpenVino(path) => write!(f, "OpenVINO at {}", path.display()),
+        }
     }
 }
 
@@ -71,17 +110,17 @@ pub(crate) struct GraphSource {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NnError {
     /// There is no library at the configured path.
-    #[error("there is no ONNX Runtime at {}; run `cargo xtask setup`, or set nn.library", .0.display())]
-    LibraryMissing(PathBuf),
-    /// The file is no ONNX Runtime, or one that is too old.
-    #[error("{} is no usable ONNX Runtime: {reason}; run `cargo xtask setup`, or set nn.library", path.display())]
+    #[error("there is no {0}; run `{setup}`, or set nn.library", setup = .0.setup())]
+    LibraryMissing(Library),
+    /// The file is no such library, or one that is too old.
+    #[error("there is no usable {library}: {reason}; run `{setup}`, or set nn.library", setup = library.setup())]
     LibraryUnusable {
         /// The library as configured.
-        path: PathBuf,
+        library: Library,
         /// What is wrong with it.
         reason: String,
     },
-    /// A process can hold one ONNX Runtime only.
+    /// A process can hold one library of a kind only.
     #[error("this process already runs on {}; restart it to use {}", loaded.display(), asked.display())]
     LibraryHeld {
         /// The library in use.
@@ -110,13 +149,13 @@ pub(crate) enum NnError {
 /// The graphs of this process, ready to run. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Nn {
-    version: Arc<str>,
+    backend: Arc<dyn Backend>,
     networks: Arc<[Arc<Network>]>,
     watchdog: Arc<Watchdog>,
 }
 
 impl Nn {
-    /// Loads ONNX Runtime and all graphs. It takes as long as optimising the graphs does: some hundred milliseconds.
+    /// Loads the library and all graphs. It takes as long as optimising the graphs does: some hundred milliseconds.
     ///
     /// # Errors
     ///
@@ -129,11 +168,11 @@ impl Nn {
                 return Err(NnError::Setting(setting));
             }
         }
-        let runtime = Runtime::load(&config.library)?;
+        let backend = config.library.load()?;
         let mut networks = Vec::new();
-        load(&runtime, config, graphs, &mut networks)?;
+        load(backend.as_ref(), config, graphs, &mut networks)?;
         let watchdog = Arc::new(Watchdog::start()?);
-        Ok(Self { version: runtime.version().into(), networks: networks.into(), watchdog })
+        Ok(Self { backend, networks: networks.into(), watchdog })
     }
 
     /// The graphs of these that have one of the names in `kept`, and others beside them. What is in both is shared; what is in
@@ -143,10 +182,9 @@ impl Nn {
     ///
     /// [`NnError`], when a graph is at fault.
     pub(crate) fn with(&self, config: &Config, kept: &[String], more: Vec<GraphSource>) -> Result<Self, NnError> {
-        let runtime = Runtime::load(&config.library)?;
         let mut networks: Vec<_> =
             self.networks.iter().filter(|network| kept.iter().any(|name| name == network.name())).cloned().collect();
-        load(&runtime, config, more, &mut networks)?;
+        load(self.backend.as_ref(), config, more, &mut networks)?;
         Ok(Self { networks: networks.into(), ..self.clone() })
     }
 
@@ -162,14 +200,14 @@ impl Nn {
         self.networks.iter().map(AsRef::as_ref)
     }
 
-    /// The version of ONNX Runtime, as `1.31.1`.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    /// What runs the graphs, as `ONNX Runtime 1.31.1`.
+    pub(crate) fn backend(&self) -> &str {
+        self.backend.name()
     }
 }
 
 fn load(
-    runtime: &Runtime,
+    backend: &dyn Backend,
     config: &Config,
     graphs: impl IntoIterator<Item = GraphSource>,
     networks: &mut Vec<Arc<Network>>,
@@ -178,7 +216,7 @@ fn load(
         if networks.iter().any(|network| network.name() == name) {
             return Err(NnError::Graph { name, reason: "there are two of that name".to_owned() });
         }
-        let network = Network::load(runtime, name, &model, config)?;
+        let network = Network::load(backend, name, &model, config)?;
         tracing::debug!(graph = network.name(), sessions = config.sessions, "graph loaded");
         networks.push(Arc::new(network));
     }

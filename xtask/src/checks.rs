@@ -40,6 +40,9 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
         system::ensure_program("redis-server", "redis-server")?;
         examples::ensure_programs()?;
         setup::run(workspace)?;
+        if !setup::openvino(workspace)? {
+            progress::note("there is no OpenVINO for this system: its tests say that they are skipped");
+        }
         examples::build(workspace)?;
     }
     let start = Instant::now();

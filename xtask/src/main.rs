@@ -30,7 +30,7 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
 
 use crate::workspace::Workspace;
@@ -49,7 +49,11 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Chore {
     /// Make everything that the host needs: WebAssembly target, ONNX Runtime, models, photographs, components, host.
-    Setup,
+    Setup {
+        /// Add OpenVINO, the other inference library (x86-64; 59 MB to fetch). `nn.backend = "openvino"` runs on it.
+        #[arg(long)]
+        openvino: bool,
+    },
     /// Set up, start the host, verify a matching and a non-matching pair of photographs, and stay up.
     Demo(demo::Options),
     /// Set up and run all checks: formatting, lints, documentation, models, tests.
@@ -87,7 +91,12 @@ fn main() -> ExitCode {
 fn run(chore: &Chore) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match chore {
-        Chore::Setup => setup::run(&workspace)?,
+        Chore::Setup { openvino } => {
+            setup::run(&workspace)?;
+            if *openvino && !setup::openvino(&workspace)? {
+                bail!("there is no OpenVINO for this system{MEND}use nn.backend = \"onnx\", the default");
+            }
+        }
         Chore::Demo(options) => return demo::run(options, &workspace),
         Chore::Test(options) => checks::run(options, &workspace)?,
         Chore::Soak(options) => soak::run(options, &workspace)?,

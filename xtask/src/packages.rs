@@ -14,6 +14,8 @@ use visavis_models::Package;
 pub(crate) struct Packages {
     /// Archives with the inference library, one for each system.
     library: Vec<Contents>,
+    /// Archives with the inference library that is set up when it is asked for, one for each system that has it.
+    openvino: Vec<Contents>,
     /// Archives with sample photographs.
     photographs: Vec<Contents>,
     /// Archives with the tool that builds components in Python, one for each system.
@@ -62,7 +64,8 @@ impl Packages {
     /// The list that this program was built with.
     pub(crate) fn pinned() -> Result<Self> {
         let packages: Self = toml::from_str(include_str!("../packages.toml")).context("xtask/packages.toml")?;
-        for contents in packages.library.iter().chain(&packages.photographs).chain(&packages.tool) {
+        let Self { library, openvino, photographs, tool } = &packages;
+        for contents in library.iter().chain(openvino).chain(photographs).chain(tool) {
             for taken in &contents.take {
                 let inside = Path::new(&taken.to).components().all(|part| matches!(part, Component::Normal(_)));
                 ensure!(inside, "xtask/packages.toml: `{}` leaves the assets folder", taken.to);
@@ -79,6 +82,11 @@ impl Packages {
             "no ONNX Runtime is pinned for {system}\n  mend: add a [[library]] entry to xtask/packages.toml"
         );
         Ok(libraries)
+    }
+
+    /// The archives with OpenVINO for `system` as above; none where it is not made.
+    pub(crate) fn openvino(&self, system: &str) -> Vec<&Contents> {
+        fitting(&self.openvino, system)
     }
 
     /// The archives with the tool that builds components in Python, for `system` as above.

@@ -30,12 +30,24 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     Ok(())
 }
 
+/// Adds OpenVINO, which `nn.backend = "openvino"` runs on. Answers whether there is one for this system.
+pub(crate) fn openvino(workspace: &Workspace) -> Result<bool> {
+    let pinned = Packages::pinned()?;
+    let packages = pinned.openvino(&system());
+    progress::step("openvino", || packages::take(&packages, workspace))?;
+    Ok(!packages.is_empty())
+}
+
+/// `<operating system>-<processor>`, as in the list of packages.
+fn system() -> String {
+    format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH)
+}
+
 /// Makes everything that the host needs besides its program.
 pub(crate) fn assets(workspace: &Workspace) -> Result<()> {
     let pinned = Packages::pinned()?;
-    let system = format!("{}-{}", std::env::consts::OS, std::env::consts::ARCH);
     progress::step("toolchain", || toolchain::wasm_target(workspace))?;
-    progress::step("libraries", || packages::take(&pinned.libraries(&system)?, workspace))?;
+    progress::step("libraries", || packages::take(&pinned.libraries(&system())?, workspace))?;
     progress::step("models", || models::make(workspace))?;
     progress::step("photographs", || packages::take(&pinned.photographs(), workspace))?;
     progress::step("components", || builds::components(workspace))

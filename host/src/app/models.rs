@@ -75,7 +75,7 @@ fn embedder_settings(embedder: &Embedder) -> analyze::Embedder {
 pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     let models = Models::find(&config.models)?;
     let nn = start_nn(config, &models)?;
-    tracing::info!(onnxruntime = nn.version(), "models are loaded");
+    tracing::info!(backend = nn.backend(), "models are loaded");
     let embedder = &models.embedder;
     Ok(Policy {
         nn,
@@ -157,7 +157,12 @@ fn check(
 }
 
 fn nn_config(config: &Config) -> nn::Config {
-    nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(&config.nn.library) }
+    let file = config.nn.library.clone();
+    let library = match config.nn.backend {
+        Backend::Onnx => nn::Library::OnnxRuntime(file),
+        Backend::OpenVino => nn::Library::OpenVino(file),
+    };
+    nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(library) }
 }
 
 /// Loads the inference library and the chosen models; a wrong digest is an error.
@@ -166,7 +171,5 @@ pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<N
         .graphs()
         .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
         .collect::<Result<_, visavis_models::GraphError>>();
-    match config.nn.backend {
-        Backend::Onnx => Ok(Nn::start(&nn_config(config), graphs?)?),
-    }
+    Ok(Nn::start(&nn_config(config), graphs?)?)
 }

@@ -117,7 +117,7 @@ fn processor(config: &Config) -> String {
 
 fn inference(nn: &Nn) -> String {
     let graphs: Vec<_> = nn.graphs().map(signature).collect();
-    format!("ONNX Runtime {} on the CPU runs {}", nn.version(), graphs.join("; "))
+    format!("{} on the CPU runs {}", nn.backend(), graphs.join("; "))
 }
 
 /// A graph with its tensors: `mtcnn/proposal (input ... -> probability ..., regression ...)`.

@@ -191,6 +191,8 @@ pub(crate) struct Nn {
 pub(crate) enum Backend {
     /// ONNX Runtime.
     Onnx,
+    /// OpenVINO, which set-up adds when it is asked to.
+    OpenVino,
 }
 
 /// Section `models`: which models are used.

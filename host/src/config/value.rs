@@ -368,15 +368,13 @@ impl Value for &mut Role {
 
 impl Value for &mut Backend {
     fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        if raw.text() == Some("openvino") {
-            return Err("\"onnx\"; OpenVINO comes with a later version".to_owned());
-        }
-        choose(*self, raw, &[("onnx", Backend::Onnx)])
+        choose(*self, raw, &[("onnx", Backend::Onnx), ("openvino", Backend::OpenVino)])
     }
 
     fn show(&self) -> String {
         match self {
             Backend::Onnx => "onnx",
+            Backend::OpenVino => "openvino",
         }
         .to_owned()
     }

@@ -9,7 +9,7 @@ use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit::{Tensor, TensorType};
 
 use super::tensor::{Plain, bytes_of};
-use super::{Config, GraphSource, Nn};
+use super::{Config, GraphSource, Library, Nn};
 
 /// ONNX's numbers for the element types.
 pub(crate) const FLOAT: u64 = 1;
@@ -31,9 +31,19 @@ pub(crate) fn assets() -> PathBuf {
     std::env::var_os("VISAVIS_ASSETS").map_or_else(built, PathBuf::from)
 }
 
+/// The set-up's ONNX Runtime.
+pub(crate) fn library() -> PathBuf {
+    assets().join("lib/libonnxruntime.so")
+}
+
 /// The settings of tests: the real library, and two sessions whatever the machine.
 pub(crate) fn config() -> Config {
-    Config { sessions: 2, ..Config::new(assets().join("lib/libonnxruntime.so")) }
+    Config { sessions: 2, ..Config::new(Library::OnnxRuntime(library())) }
+}
+
+/// The same with the set-up's OpenVINO.
+pub(crate) fn openvino() -> Config {
+    Config { library: Library::OpenVino(assets().join("lib/openvino/libopenvino_c.so")), ..config() }
 }
 
 /// Starts inference on one graph.

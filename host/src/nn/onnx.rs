@@ -1,7 +1,6 @@
 //! Graphs on ONNX Runtime.
 //!
-//! Owns sessions, how they are set up, and one run of a graph with a guest's tensors. Must never know stores, or
-//! WebAssembly beyond wasi-nn's tensors.
+//! Owns its sessions, how they are set up, and one run of a graph. Must never know a store or who waits for a session.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,132 +9,60 @@ use std::{iter, mem};
 use half::f16;
 use ort::ep::CPU;
 use ort::session::builder::{GraphOptimizationLevel, SessionBuilder};
-use ort::session::{RunOptions, Session, SessionInputValue};
+use ort::session::{RunOptions, SessionInputValue};
 use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElementType, TensorRef, ValueType};
 use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit::Tensor;
 
-use super::library::Runtime;
-use super::pool::Pool;
+pub(super) use self::library::Runtime;
+use super::Config;
+use super::network::{Backend, Broken, Opened, Session};
 use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
-use super::{Config, NnError};
+
+mod library;
 
 /// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the
 /// next. Enough for a picture of 1.4 megapixels in three colours.
 const KEPT_ELEMENTS: usize = 4 << 20;
 
-/// Why a computation has no result.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ComputeError {
-    /// The guest named other inputs than the graph has, or one of them twice.
-    #[error("graph '{graph}': expected the inputs {expected}, each once, got {got}")]
-    Inputs { graph: String, expected: String, got: String },
-    /// The guest's tensor does not fit the input.
-    #[error("graph '{graph}', input '{input}': expected {expected}, got {got}")]
-    Misfit { graph: String, input: String, expected: String, got: String },
-    /// The guest's tensors are too large together.
-    #[error("graph '{graph}': expected at most {most} elements in all inputs together, got {got}")]
-    TooLarge { graph: String, most: usize, got: usize },
-    /// The guest used the older interface, which keeps tensors between calls.
-    #[error("graph '{graph}': tensors are not kept between calls; hand all inputs to one compute")]
-    Stateful { graph: String },
-    /// The store's deadline came first.
-    #[error("graph '{graph}': timed out {phase}")]
-    TimedOut { graph: String, phase: &'static str },
-    /// The library failed.
-    #[error("graph '{graph}' failed: {reason}")]
-    Failed { graph: String, reason: String },
-}
-
-impl ComputeError {
-    /// Whether the guest could have known better.
-    pub(crate) fn is_the_guests(&self) -> bool {
-        !matches!(self, Self::TimedOut { .. } | Self::Failed { .. })
-    }
-}
-
-/// One graph with its sessions.
-pub(crate) struct Network {
-    name: String,
-    inputs: Vec<Port>,
-    outputs: Vec<Port>,
-    max_elements: usize,
-    sessions: Pool<Lane>,
-}
-
 /// One session, and whether the run before left it with more memory than it should keep.
 struct Lane {
-    session: Session,
+    session: ort::session::Session,
     swollen: bool,
 }
 
-impl Network {
-    /// Loads a graph: optimises it for this processor and makes `config.sessions` sessions of it.
-    ///
-    /// # Errors
-    ///
-    /// When the model is damaged, or has inputs or outputs that wasi-nn's tensors cannot be.
-    pub(crate) fn load(runtime: &Runtime, name: String, model: &[u8], config: &Config) -> Result<Self, NnError> {
-        let open = || -> Result<_, String> {
-            let mut builder = builder(runtime, config.threads).map_err(|error| error.to_string())?;
-            let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(config.sessions);
-            let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
-            let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
-            let session = sessions.first().ok_or("it has no session")?;
-            let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
-            let lanes = sessions.into_iter().map(|session| Lane { session, swollen: false }).collect();
-            Ok((inputs, outputs, lanes))
-        };
-        match open() {
-            Ok((inputs, outputs, lanes)) => {
-                Ok(Self { name, inputs, outputs, max_elements: config.max_elements, sessions: Pool::new(lanes) })
-            }
-            Err(reason) => Err(NnError::Graph { name, reason }),
-        }
+impl Backend for Runtime {
+    fn name(&self) -> &str {
+        self.title()
     }
 
-    /// The name under which guests load it.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
+        let mut builder = builder(self, config.threads).map_err(|error| error.to_string())?;
+        let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(config.sessions);
+        let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
+        let session = sessions.first().ok_or("it has no session")?;
+        let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
+        let lane = |session| -> Box<dyn Session> { Box::new(Lane { session, swollen: false }) };
+        Ok(Opened { inputs, outputs, sessions: sessions.into_iter().map(lane).collect() })
     }
+}
 
-    /// What it takes.
-    pub(crate) fn inputs(&self) -> &[Port] {
-        &self.inputs
-    }
-
-    /// What it answers.
-    pub(crate) fn outputs(&self) -> &[Port] {
-        &self.outputs
-    }
-
-    /// Runs the graph once, on a session of the pool. Inputs are read where they lie; outputs are copied once.
-    ///
-    /// # Errors
-    ///
-    /// [`ComputeError`]. A guest's input never panics, however wrong.
-    pub(crate) fn compute(
-        &self,
+impl Session for Lane {
+    fn run(
+        &mut self,
         inputs: &[NamedTensor],
+        elements: usize,
         deadline: Instant,
         watchdog: &Watchdog,
-    ) -> Result<Vec<NamedTensor>, ComputeError> {
-        let elements = self.check(inputs)?;
-        let timed_out = |phase| ComputeError::TimedOut { graph: self.name.clone(), phase };
-        let failed = |error: ort::Error| ComputeError::Failed { graph: self.name.clone(), reason: error.to_string() };
-
+    ) -> Result<Vec<NamedTensor>, Broken> {
         let values = inputs.iter().map(|input| Ok((input.name.as_str(), view(&input.tensor)?)));
         let values = values.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mut options = RunOptions::new().map_err(failed)?;
-
-        let mut lane = self.sessions.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
-        if deadline <= Instant::now() {
-            return Err(timed_out("before it ran"));
-        }
         let large = elements > KEPT_ELEMENTS;
         // What holds a large run's outputs cannot be given back when that run ends, only when the next one does.
-        if mem::replace(&mut lane.swollen, large) || large {
+        if mem::replace(&mut self.swollen, large) || large {
             options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
         }
         let options = Arc::new(options);
@@ -147,60 +74,27 @@ impl Network {
                 }
             }
         });
-        let outputs = lane.session.run_with_options(values, &options);
+        let outputs = self.session.run_with_options(values, &options);
         let stopped = watch.end();
         match outputs {
             Ok(outputs) => outputs
                 .iter()
                 .map(|(name, value)| Ok(NamedTensor { name: name.to_owned(), tensor: copy(&value).map_err(failed)? }))
                 .collect(),
-            Err(_) if stopped => Err(timed_out("while it ran")),
+            Err(_) if stopped => Err(Broken::Overdue),
             Err(error) => Err(failed(error)),
-        }
-    }
-
-    /// Checks a guest's inputs against the graph's, and counts their elements.
-    fn check(&self, inputs: &[NamedTensor]) -> Result<usize, ComputeError> {
-        let mut elements = 0_usize;
-        for port in &self.inputs {
-            let mut named = inputs.iter().filter(|input| input.name == port.name);
-            let (Some(input), None) = (named.next(), named.next()) else {
-                return Err(self.misnamed(inputs));
-            };
-            let count = port.check(&input.tensor).map_err(|got| ComputeError::Misfit {
-                graph: self.name.clone(),
-                input: port.name.clone(),
-                expected: port.to_string(),
-                got,
-            })?;
-            // The counts are of elements that lie in memory: they cannot overflow together.
-            elements += count;
-        }
-        if inputs.len() != self.inputs.len() {
-            return Err(self.misnamed(inputs));
-        }
-        if elements > self.max_elements {
-            return Err(ComputeError::TooLarge { graph: self.name.clone(), most: self.max_elements, got: elements });
-        }
-        Ok(elements)
-    }
-
-    fn misnamed(&self, inputs: &[NamedTensor]) -> ComputeError {
-        // Names come from the guest: some, and the start of each, are enough to find the mistake.
-        let got = inputs.iter().take(8).map(|input| input.name.chars().take(64).collect::<String>());
-        let got: Vec<_> = got.collect();
-        let more = inputs.len() - got.len();
-        ComputeError::Inputs {
-            graph: self.name.clone(),
-            expected: format!("{:?}", self.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>()),
-            got: if more > 0 { format!("{got:?} and {more} more") } else { format!("{got:?}") },
         }
     }
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
+fn failed(error: ort::Error) -> Broken {
+    Broken::Failed(error.to_string())
+}
+
 /// How sessions run: on the caller's thread, node by node, and never burning a core that another session could use.
 fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
-    Ok(Session::builder(runtime.environment())?
+    Ok(ort::session::Session::builder(runtime.environment())?
         .with_execution_providers([CPU::default().with_arena_allocator(true).build().error_on_failure()])?
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_parallel_execution(false)?
@@ -282,6 +176,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::fixture::{self, floats};
+    use super::super::network::{ComputeError, Network};
     use super::*;
 
     fn network(file: &str) -> Network {
@@ -289,7 +184,7 @@ mod tests {
         let model =
             std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", path.display()));
         let config = fixture::config();
-        Runtime::load(&config.library)
+        Runtime::load(&fixture::library())
             .and_then(|runtime| Network::load(&runtime, file.to_owned(), &model, &config))
             .unwrap_or_else(|error| panic!("{error}"))
     }

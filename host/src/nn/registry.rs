@@ -10,7 +10,7 @@ use wasmtime_wasi_nn::backend::{BackendError, BackendExecutionContext, BackendGr
 use wasmtime_wasi_nn::wit::Tensor;
 use wasmtime_wasi_nn::{ExecutionContext, Graph, GraphRegistry};
 
-use super::onnx::{ComputeError, Network};
+use super::network::{ComputeError, Network};
 use super::watchdog::Watchdog;
 
 /// The named graphs of one store. Making one costs an allocation or two a graph.

@@ -18,25 +18,29 @@ fn reference() -> &'static Value {
     })
 }
 
-/// Every line that `analyze` prints, by the photograph's name.
-fn analyses() -> &'static BTreeMap<String, Value> {
-    static ANALYSES: OnceLock<BTreeMap<String, Value>> = OnceLock::new();
-    ANALYSES.get_or_init(|| {
-        let names: Vec<_> = list(&reference()["images"]).iter().map(|image| text(&image["file"])).collect();
-        assert!(names.len() >= 10, "{names:?}");
-        let setup = Setup::new().set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0");
-        let arguments = ["analyze", "--json"].map(Into::into).into_iter();
-        let output = setup.run(arguments.chain(names.iter().map(|name| photos::path(name))));
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        let lines = String::from_utf8(output.stdout).expect("JSON is text");
-        let analyses: Vec<Value> =
-            lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
-        assert_eq!(analyses.len(), names.len());
-        for (analysis, name) in analyses.iter().zip(&names) {
-            assert!(text(&analysis["file"]).ends_with(name), "the lines come in the order of the arguments");
-        }
-        names.into_iter().map(str::to_owned).zip(analyses).collect()
-    })
+/// The libraries that must agree with the reference. There is no OpenVINO for other processors.
+const BACKENDS: &[&str] = if cfg!(target_arch = "x86_64") { &["onnx", "openvino"] } else { &["onnx"] };
+
+/// Every line that `analyze` prints, by the backend and the photograph's name.
+fn analyses() -> &'static BTreeMap<(&'static str, String), Value> {
+    static ANALYSES: OnceLock<BTreeMap<(&str, String), Value>> = OnceLock::new();
+    ANALYSES.get_or_init(|| BACKENDS.iter().flat_map(|backend| analyze(backend)).collect())
+}
+
+fn analyze(backend: &'static str) -> impl Iterator<Item = ((&'static str, String), Value)> {
+    let names: Vec<_> = list(&reference()["images"]).iter().map(|image| text(&image["file"])).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    let setup = Setup::new().set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0").set("VISAVIS_NN__BACKEND", backend);
+    let arguments = ["analyze", "--json"].map(Into::into).into_iter();
+    let output = setup.run(arguments.chain(names.iter().map(|name| photos::path(name))));
+    assert!(output.status.success(), "{backend}: {}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).expect("JSON is text");
+    let analyses: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect();
+    assert_eq!(analyses.len(), names.len());
+    for (analysis, name) in analyses.iter().zip(&names) {
+        assert!(text(&analysis["file"]).ends_with(name), "the lines come in the order of the arguments");
+    }
+    names.into_iter().map(move |name| (backend, name.to_owned())).zip(analyses)
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -62,16 +66,20 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 /// Each face of the reference with the one found nearest to it.
 fn pairs() -> Vec<(String, &'static Value, &'static Value)> {
+    BACKENDS.iter().flat_map(|backend| pairs_on(backend)).map(|(name, a, b)| (name.to_owned(), a, b)).collect()
+}
+
+fn pairs_on(backend: &'static str) -> Vec<(&'static str, &'static Value, &'static Value)> {
     let mut pairs = Vec::new();
     for image in list(&reference()["images"]) {
-        let name = text(&image["file"]).to_owned();
-        let found = list(&analyses()[&name]["faces"]);
+        let name = text(&image["file"]);
+        let found = list(&analyses()[&(backend, name.to_owned())]["faces"]);
         for expected in list(&image["faces"]) {
             let far = |face: &&Value| -> f64 {
                 numbers(&face["box"]).iter().zip(numbers(&expected["box"])).map(|(a, b)| (a - b).abs()).sum()
             };
             let nearest = found.iter().min_by(|a, b| far(a).total_cmp(&far(b)));
-            pairs.push((name.clone(), expected, nearest.unwrap_or_else(|| panic!("no face in {name}"))));
+            pairs.push((name, expected, nearest.unwrap_or_else(|| panic!("{backend}: no face in {name}"))));
         }
     }
     assert!(pairs.len() >= 9);
@@ -85,15 +93,17 @@ fn side(face: &Value) -> f64 {
 
 #[test]
 fn the_same_faces_are_found() {
-    for image in list(&reference()["images"]) {
-        let analysis = &analyses()[text(&image["file"])];
-        assert_eq!(list(&analysis["faces"]).len(), list(&image["faces"]).len(), "{}", image["file"]);
-        assert_eq!(number(&analysis["width"]), number(&image["width"]), "{}", image["file"]);
-        assert_eq!(number(&analysis["height"]), number(&image["height"]), "{}", image["file"]);
-        assert!(analysis.get("error").is_none());
-    }
-    for name in photos::NO_FACE {
-        assert!(list(&analyses()[name]["faces"]).is_empty(), "{name}");
+    for backend in BACKENDS {
+        for image in list(&reference()["images"]) {
+            let analysis = &analyses()[&(*backend, text(&image["file"]).to_owned())];
+            assert_eq!(list(&analysis["faces"]).len(), list(&image["faces"]).len(), "{backend}: {}", image["file"]);
+            assert_eq!(number(&analysis["width"]), number(&image["width"]), "{backend}: {}", image["file"]);
+            assert_eq!(number(&analysis["height"]), number(&image["height"]), "{backend}: {}", image["file"]);
+            assert!(analysis.get("error").is_none());
+        }
+        for name in photos::NO_FACE {
+            assert!(list(&analyses()[&(*backend, name.to_owned())]["faces"]).is_empty(), "{backend}: {name}");
+        }
     }
 }
 
@@ -140,18 +150,20 @@ fn embeddings_point_the_same_way() {
 
 #[test]
 fn distances_of_pairs_are_within_three_hundredths() {
-    // The reference compares the first face of each photograph.
-    let first = |name: &str| {
-        let found = pairs().into_iter().find(|(known, ..)| known == name);
-        numbers(&found.unwrap_or_else(|| panic!("no face in {name}")).2["embedding"])
-    };
     let reference = list(&reference()["pairs"]);
     assert!(reference.len() >= 28);
-    for pair in reference {
-        let (a, b) = (first(text(&pair["a"])), first(text(&pair["b"])));
-        let distance = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
-        let expected = number(&pair["euclidean"]);
-        assert!((distance - expected).abs() <= 0.03, "{} and {}: {distance} is not {expected}", pair["a"], pair["b"]);
+    for backend in BACKENDS {
+        // The reference compares the first face of each photograph.
+        let first = |name: &str| {
+            let found = pairs_on(backend).into_iter().find(|(known, ..)| *known == name);
+            numbers(&found.unwrap_or_else(|| panic!("no face in {name}")).2["embedding"])
+        };
+        for pair in reference {
+            let (a, b) = (first(text(&pair["a"])), first(text(&pair["b"])));
+            let distance = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+            let (expected, names) = (number(&pair["euclidean"]), (&pair["a"], &pair["b"]));
+            assert!((distance - expected).abs() <= 0.03, "{backend}: {names:?}: {distance} is not {expected}");
+        }
     }
 }
 

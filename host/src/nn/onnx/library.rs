@@ -10,13 +10,13 @@ use libloading::{Library, Symbol};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
-use super::NnError;
+use crate::nn::{Library as Choice, NnError};
 
 /// ONNX Runtime, loaded. The library and its environment live until the process ends.
 #[derive(Clone)]
 pub(crate) struct Runtime {
     library: PathBuf,
-    version: Arc<str>,
+    title: Arc<str>,
     environment: Environment,
 }
 
@@ -29,8 +29,9 @@ impl Runtime {
     pub(crate) fn load(library: &Path) -> Result<Self, NnError> {
         static LOADED: Mutex<Option<Runtime>> = Mutex::new(None);
 
-        let path = library.canonicalize().map_err(|_| NnError::LibraryMissing(library.to_owned()))?;
-        let unusable = |reason: String| NnError::LibraryUnusable { path: path.clone(), reason };
+        let path =
+            library.canonicalize().map_err(|_| NnError::LibraryMissing(Choice::OnnxRuntime(library.to_owned())))?;
+        let unusable = |reason: String| NnError::LibraryUnusable { library: Choice::OnnxRuntime(path.clone()), reason };
         let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
         // `ort` takes the first library it is given and panics on a bad one, so it is given only one that was looked
         // at.
@@ -50,12 +51,12 @@ impl Runtime {
             .map_err(|error| unusable(error.to_string()))?;
         environment.set_log_level(LogLevel::Warning);
         tracing::info!(library = %path.display(), version, "ONNX Runtime loaded");
-        Ok(loaded.insert(Self { library: path, version: version.into(), environment }).clone())
+        Ok(loaded.insert(Self { library: path, title: format!("ONNX Runtime {version}").into(), environment }).clone())
     }
 
-    /// The version, as `1.31.1`.
-    pub(crate) fn version(&self) -> &str {
-        &self.version
+    /// Its name and version, as `ONNX Runtime 1.31.1`.
+    pub(crate) fn title(&self) -> &str {
+        &self.title
     }
 
     /// Where sessions are made.
@@ -93,8 +94,8 @@ fn log(level: LogLevel, place: &str, message: &str) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture;
     use super::*;
+    use crate::nn::fixture;
 
     fn refusal(library: &Path) -> NnError {
         match Runtime::load(library) {
@@ -105,14 +106,14 @@ mod tests {
 
     #[test]
     fn the_set_up_library_says_its_version() {
-        let runtime = Runtime::load(&fixture::config().library).unwrap_or_else(|error| panic!("{error}"));
-        assert!(runtime.version().starts_with("1."), "{}", runtime.version());
+        let runtime = Runtime::load(&fixture::library()).unwrap_or_else(|error| panic!("{error}"));
+        assert!(runtime.title().starts_with("ONNX Runtime 1."), "{}", runtime.title());
     }
 
     #[test]
     fn a_missing_library_is_named_with_the_mend() {
         let error = refusal(Path::new("/nowhere/libonnxruntime.so"));
-        assert!(matches!(error, NnError::LibraryMissing(_)));
+        assert!(matches!(error, NnError::LibraryMissing(Choice::OnnxRuntime(_))));
         let text = error.to_string();
         assert!(text.contains("/nowhere/libonnxruntime.so") && text.contains("cargo xtask setup"), "{text}");
     }
@@ -138,7 +139,7 @@ mod tests {
 
     #[test]
     fn a_second_library_is_refused() {
-        let first = fixture::config().library;
+        let first = fixture::library();
         Runtime::load(&first).unwrap_or_else(|error| panic!("{error}"));
         let folder = tempfile::tempdir().unwrap();
         let second = folder.path().join("libonnxruntime.so");

@@ -1,0 +1,190 @@
+//! A graph as guests know it, whichever library runs it.
+//!
+//! Owns the check of a guest's tensors, who waits for a session and until when. Must never know a library, stores, or
+//! WebAssembly beyond wasi-nn's tensors.
+
+use std::time::Instant;
+
+use wasmtime_wasi_nn::backend::NamedTensor;
+
+use super::pool::Pool;
+use super::tensor::Port;
+use super::watchdog::Watchdog;
+use super::{Config, NnError};
+
+/// Why a computation has no result.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ComputeError {
+    /// The guest named other inputs than the graph has, or one of them twice.
+    #[error("graph '{graph}': expected the inputs {expected}, each once, got {got}")]
+    Inputs { graph: String, expected: String, got: String },
+    /// The guest's tensor does not fit the input.
+    #[error("graph '{graph}', input '{input}': expected {expected}, got {got}")]
+    Misfit { graph: String, input: String, expected: String, got: String },
+    /// The guest's tensors are too large together.
+    #[error("graph '{graph}': expected at most {most} elements in all inputs together, got {got}")]
+    TooLarge { graph: String, most: usize, got: usize },
+    /// The guest used the older interface, which keeps tensors between calls.
+    #[error("graph '{graph}': tensors are not kept between calls; hand all inputs to one compute")]
+    Stateful { graph: String },
+    /// The store's deadline came first.
+    #[error("graph '{graph}': timed out {phase}")]
+    TimedOut { graph: String, phase: &'static str },
+    /// The library failed.
+    #[error("graph '{graph}' failed: {reason}")]
+    Failed { graph: String, reason: String },
+}
+
+impl ComputeError {
+    /// Whether the guest could have known better.
+    pub(crate) fn is_the_guests(&self) -> bool {
+        !matches!(self, Self::TimedOut { .. } | Self::Failed { .. })
+    }
+}
+
+/// What runs graphs: a library of this process.
+pub(crate) trait Backend: Send + Sync {
+    /// Its name and version, as `ONNX Runtime 1.31.1`.
+    fn name(&self) -> &str;
+
+    /// Loads a model in ONNX: optimises it for this processor and makes `config.sessions` sessions of it.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the model, in words: it is damaged, or has inputs or outputs that wasi-nn's tensors cannot be.
+    fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String>;
+}
+
+/// A model as a backend has loaded it.
+pub(crate) struct Opened {
+    pub(super) inputs: Vec<Port>,
+    pub(super) outputs: Vec<Port>,
+    pub(super) sessions: Vec<Box<dyn Session>>,
+}
+
+/// What runs one inference at a time.
+pub(crate) trait Session: Send {
+    /// Runs the graph once. The inputs were checked and together hold so many elements. Inputs are read where they lie if the
+    /// library can; outputs are copied once.
+    ///
+    /// # Errors
+    ///
+    /// [`Broken`]; the session works on.
+    fn run(
+        &mut self,
+        inputs: &[NamedTensor],
+        elements: usize,
+        deadline: Instant,
+        watchdog: &Watchdog,
+    ) -> Result<Vec<NamedTensor>, Broken>;
+}
+
+/// Why one run has no outputs.
+#[derive(Debug)]
+pub(crate) enum Broken {
+    /// The deadline came first.
+    Overdue,
+    /// The library failed, in its words.
+    Failed(String),
+}
+
+/// One graph with its sessions.
+pub(crate) struct Network {
+    name: String,
+    inputs: Vec<Port>,
+    outputs: Vec<Port>,
+    max_elements: usize,
+    sessions: Pool<Box<dyn Session>>,
+}
+
+impl Network {
+    /// Loads a graph.
+    ///
+    /// # Errors
+    ///
+    /// When the backend cannot load the model.
+    pub(crate) fn load(backend: &dyn Backend, name: String, model: &[u8], config: &Config) -> Result<Self, NnError> {
+        match backend.open(model, config) {
+            Ok(Opened { inputs, outputs, sessions }) => {
+                Ok(Self { name, inputs, outputs, max_elements: config.max_elements, sessions: Pool::new(sessions) })
+            }
+            Err(reason) => Err(NnError::Graph { name, reason }),
+        }
+    }
+
+    /// The name under which guests load it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it takes.
+    pub(crate) fn inputs(&self) -> &[Port] {
+        &self.inputs
+    }
+
+    /// What it answers.
+    pub(crate) fn outputs(&self) -> &[Port] {
+        &self.outputs
+    }
+
+    /// Runs the graph once, on a session of the pool.
+    ///
+    /// # Errors
+    ///
+    /// [`ComputeError`]. A guest's input never panics, however wrong.
+    pub(crate) fn compute(
+        &self,
+        inputs: &[NamedTensor],
+        deadline: Instant,
+        watchdog: &Watchdog,
+    ) -> Result<Vec<NamedTensor>, ComputeError> {
+        let elements = self.check(inputs)?;
+        let timed_out = |phase| ComputeError::TimedOut { graph: self.name.clone(), phase };
+        let mut session = self.sessions.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
+        if deadline <= Instant::now() {
+            return Err(timed_out("before it ran"));
+        }
+        session.run(inputs, elements, deadline, watchdog).map_err(|broken| match broken {
+            Broken::Overdue => timed_out("while it ran"),
+            Broken::Failed(reason) => ComputeError::Failed { graph: self.name.clone(), reason },
+        })
+    }
+
+    /// Checks a guest's inputs against the graph's, and counts their elements.
+    fn check(&self, inputs: &[NamedTensor]) -> Result<usize, ComputeError> {
+        let mut elements = 0_usize;
+        for port in &self.inputs {
+            let mut named = inputs.iter().filter(|input| input.name == port.name);
+            let (Some(input), None) = (named.next(), named.next()) else {
+                return Err(self.misnamed(inputs));
+            };
+            let count = port.check(&input.tensor).map_err(|got| ComputeError::Misfit {
+                graph: self.name.clone(),
+                input: port.name.clone(),
+                expected: port.to_string(),
+                got,
+            })?;
+            // The counts are of elements that lie in memory: they cannot overflow together.
+            elements += count;
+        }
+        if inputs.len() != self.inputs.len() {
+            return Err(self.misnamed(inputs));
+        }
+        if elements > self.max_elements {
+            return Err(ComputeError::TooLarge { graph: self.name.clone(), most: self.max_elements, got: elements });
+        }
+        Ok(elements)
+    }
+
+    fn misnamed(&self, inputs: &[NamedTensor]) -> ComputeError {
+        // Names come from the guest: some, and the start of each, are enough to find the mistake.
+        let got = inputs.iter().take(8).map(|input| input.name.chars().take(64).collect::<String>());
+        let got: Vec<_> = got.collect();
+        let more = inputs.len() - got.len();
+        ComputeError::Inputs {
+            graph: self.name.clone(),
+            expected: format!("{:?}", self.inputs.iter().map(|port| port.name.as_str()).collect::<Vec<_>>()),
+            got: if more > 0 { format!("{got:?} and {more} more") } else { format!("{got:?}") },
+        }
+    }
+}

@@ -120,6 +120,11 @@ impl Setup {
         self.launch(self.serve(flags))
     }
 
+    /// Starts a host and waits until it listens, be it ready or not.
+    pub fn start_unready(&self, flags: &[&str]) -> Host {
+        self.listen(self.serve(flags)).0
+    }
+
     /// Starts a host whose files must not become larger than so many bytes.
     pub fn start_within(&self, bytes: u64) -> Host {
         let queue = format!("file:{}", self.data().join("queue.redb").display());
@@ -135,7 +140,14 @@ impl Setup {
     }
 
     /// Starts a host and waits until it is ready.
-    fn launch(&self, mut command: Command) -> Host {
+    fn launch(&self, command: Command) -> Host {
+        let (host, deadline) = self.listen(command);
+        host.await_readiness(deadline);
+        host
+    }
+
+    /// Starts a host and waits until it listens. Yields as well until when it should be ready.
+    fn listen(&self, mut command: Command) -> (Host, Instant) {
         let log = self.folder().join("stderr.log");
         let stderr = OpenOptions::new().create(true).append(true).open(&log).expect("the log can be written");
         command.stdout(Stdio::piped()).stderr(stderr);
@@ -156,9 +168,7 @@ impl Setup {
         };
         let address = told("visavis: listening on http://");
         let operators = told("visavis: operators on http://");
-        let host = Host { setup: self.clone(), child: Mutex::new(child), address, operators, log };
-        host.await_readiness(deadline);
-        host
+        (Host { setup: self.clone(), child: Mutex::new(child), address, operators, log }, deadline)
     }
 }
 

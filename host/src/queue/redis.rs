@@ -12,6 +12,7 @@
 //! - `lua`: the scripts; `ledger.lua` has the rules and says which keys there are.
 //! - `scripts`: how a script is called.
 //! - `link`: the connection, kept up.
+//! - `entry`: how a process becomes a node.
 //! - `replicas`: the wait for replicas.
 //! - `server`: whether a server is fit to hold a queue.
 //! - `bell`: who is woken by what happens elsewhere.
@@ -23,6 +24,7 @@
 mod admin;
 mod answer;
 mod bell;
+mod entry;
 mod finder;
 pub(crate) mod fleet;
 mod grant;
@@ -46,6 +48,7 @@ use tokio::time::{Instant, sleep};
 pub(crate) use self::admin::visit;
 use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
+use self::entry::Entry;
 use self::finder::Finder;
 use self::fleet::Fleet;
 use self::grant::{Errands, Grant};
@@ -53,6 +56,7 @@ use self::link::Link;
 use self::options::tag;
 pub(crate) use self::options::{OpenError, Options, Tls};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
+use self::server::NoConnection;
 use super::seal::{self, Key};
 use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
@@ -87,23 +91,29 @@ struct Inner {
 }
 
 impl Redis {
-    /// Connects, and takes back at once what the last process under this node's name ran when it died.
+    /// Connects, and takes back at once what the last process under this node's name ran when it died. A server that cannot
+    /// be reached is no error: the queue refuses everything until it can be, and then goes on by itself.
     ///
     /// # Errors
-    /// The server cannot be reached or used, or the key file cannot; the error says what to do.
+    /// The server does not take this node, or the key file or what the options name cannot be used; the error says what to do.
     pub(crate) async fn open(options: Options) -> Result<Self, OpenError> {
         Self::open_with(options, Time::Server).await
     }
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
         let key = Key::load_or_create(&options.key_file)?;
-        let inner = Arc::new(Inner::connect(&options, time).await?);
-        let address = inner.address.clone();
-        match inner.enter(&key).await {
-            Ok(Some(0)) => {}
-            Ok(Some(tasks)) => tracing::info!(tasks, node = inner.node, "took back what this node ran when it stopped"),
-            Ok(None) => return Err(OpenError::OtherKey { path: options.key_file, address }),
-            Err(why) => return Err(OpenError::Unreachable { address, why }),
+        let (inner, connected) = Inner::connect(&options, time, Some(&key)).await?;
+        let inner = Arc::new(inner);
+        if let Err(NoConnection { why, lasting }) = connected {
+            let address = inner.address.clone();
+            if lasting {
+                return Err(OpenError::Unreachable { address, why });
+            }
+            tracing::warn!(
+                address,
+                why = why.0,
+                "Redis cannot be reached; the host starts without it, and tries again"
+            );
         }
         let tender = tokio::spawn(tend(Arc::clone(&inner)));
         Ok(Self { inner, key: Arc::new(key), tender })
@@ -149,48 +159,42 @@ struct Tended {
 }
 
 impl Inner {
-    async fn connect(options: &Options, time: Time) -> Result<Self, OpenError> {
+    /// As a node with this key, or without one as a visitor. Yields as well what came of the first attempt to connect.
+    async fn connect(
+        options: &Options,
+        time: Time,
+        key: Option<&Key>,
+    ) -> Result<(Self, Result<(), NoConnection>), OpenError> {
         let tag = tag(&options.name)?;
         let finder = Finder::new(&options.url, &options.tls, &tag)?;
         let address = finder.address();
-        let bell = Arc::new(Bell::default());
-        let link = match Link::open(finder, tag.clone(), options.wait_replicas, Arc::clone(&bell)).await {
-            Ok(link) => link,
-            Err(why) => return Err(OpenError::Unreachable { address, why }),
+        let (bell, scripts) = (Arc::new(Bell::default()), Scripts::new());
+        let node = options.node.clone().unwrap_or_else(|| hex::encode(TaskId::random().0));
+        let context = Context { tag: tag.clone(), time, limits: figures(options.limits) };
+        let entry = match key {
+            Some(key) => {
+                let limits = serde_json::to_string(&options.limits).map_err(|error| OpenError::Unreachable {
+                    address: address.clone(),
+                    why: Unavailable(format!("the limits: {error}")),
+                })?;
+                let call = scripts.enter.call(&context).arg(&node).arg(hex::encode(key.fingerprint())).arg(limits);
+                Some(Entry::new(call, node.clone(), options.key_file.clone()))
+            }
+            None => None,
         };
-        let mut inner = Self {
-            address,
-            link,
-            bell,
-            scripts: Scripts::new(),
-            context: Context { tag, time, limits: [0; 4] },
-            sooner: Notify::new(),
-            errands: Errands::default(),
-            node: options.node.clone().unwrap_or_else(|| hex::encode(TaskId::random().0)),
-            limits: options.limits,
-        };
-        inner.go_by(options.limits);
-        Ok(inner)
+        let (link, connected) = Link::open(finder, tag, options.wait_replicas, Arc::clone(&bell), entry).await;
+        let (sooner, errands) = (Notify::new(), Errands::default());
+        let inner = Self { address, link, bell, scripts, context, sooner, errands, node, limits: options.limits };
+        Ok((inner, connected))
     }
 
     fn go_by(&mut self, limits: Limits) {
-        let Limits { lease, max_deliveries, result_ttl, payload_ttl, .. } = limits;
-        self.context.limits = [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)];
+        self.context.limits = figures(limits);
         self.limits = limits;
     }
 
-    fn call<'a>(&'a self, script: &'a Script) -> Call<'a> {
+    fn call(&self, script: &Script) -> Call {
         script.call(&self.context)
-    }
-
-    /// Joins the queue, and yields how many tasks were taken back; `None` when other nodes seal with another key.
-    async fn enter(&self, key: &Key) -> Result<Option<u64>, Unavailable> {
-        let fingerprint = hex::encode(key.fingerprint());
-        let limits =
-            serde_json::to_string(&self.limits).map_err(|error| Unavailable(format!("the limits: {error}")))?;
-        let call = self.call(&self.scripts.enter).arg(&self.node).arg(fingerprint).arg(limits);
-        let tasks: i64 = call.send(&self.link).await?;
-        Ok(tasks.try_into().ok())
     }
 
     async fn tend(&self) -> Result<Tended, Unavailable> {
@@ -201,12 +205,12 @@ impl Inner {
     }
 
     /// Calls a script that only the holder of a lease may call.
-    async fn as_holder(&self, call: Call<'_>) -> Result<(), LeaseError> {
+    async fn as_holder(&self, call: Call) -> Result<(), LeaseError> {
         let held: bool = call.send(&self.link).await.map_err(Unavailable::from)?;
         held.then_some(()).ok_or(LeaseError::Lost)
     }
 
-    fn with_lease<'a>(&'a self, script: &'a Script, lease: Lease) -> Call<'a> {
+    fn with_lease(&self, script: &Script, lease: Lease) -> Call {
         self.call(script).arg(digits(lease.id)).arg(lease.delivery)
     }
 
@@ -422,6 +426,12 @@ impl Queue for Redis {
     fn warnings(&self) -> Vec<String> {
         self.inner.link.warnings()
     }
+}
+
+/// The limits as every script is given them.
+fn figures(limits: Limits) -> [u64; 4] {
+    let Limits { lease, max_deliveries, result_ttl, payload_ttl, .. } = limits;
+    [millis(lease), u64::from(max_deliveries), millis(result_ttl), millis(payload_ttl)]
 }
 
 /// Why a try failed, for people.

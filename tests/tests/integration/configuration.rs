@@ -46,9 +46,15 @@ fn the_seed_s_variables_are_honoured() {
 
     // Nothing listens on port 1: the host must say so rather than serve from another queue.
     let setup = Setup::new().set("REDIS_URL", "redis://:open-sesame@127.0.0.1:1/0");
-    let told = complaint(&setup.run(["serve", "--listen", "127.0.0.1:0"]));
+    let told = complaint(&setup.run(["queue", "stats"]));
     assert!(told.contains("Redis at 127.0.0.1:1") && told.contains("queue.url"), "{told}");
-    assert!(!told.contains("sesame"), "{told}");
+    let host = setup.start_unready(&["--role", "edge"]);
+    let (log, ready) = (host.log(), host.client().get("/readyz"));
+    assert!(log.contains("127.0.0.1:1") && log.contains("Redis cannot be reached"), "{log}");
+    assert_eq!((ready.status, ready.problem().as_str()), (503, "queue_unavailable"), "{}", ready.text());
+    for told in [told, log, ready.text()] {
+        assert!(!told.contains("sesame"), "{told}");
+    }
 }
 
 #[test]

@@ -77,6 +77,25 @@ fn one_deployment_reaches_all_nodes_also_one_that_was_away() {
 }
 
 #[test]
+fn a_node_that_starts_while_the_redis_is_away_runs_what_it_ran() {
+    let mut fleet = Fleet::stubbed();
+    let (stays, goes) = (fleet.node(), fleet.node());
+    let (host, away) = (node(&fleet, &stays), node(&fleet, &goes));
+    let first = deploy(&host.operator(), "first");
+    await_digest(&away, &first);
+    drop(away);
+    let second = deploy(&host.operator(), "second");
+    fleet.redis.kill();
+    let away = goes.start_unready(&["--queue", &fleet.redis.url()]);
+    let overview = away.operator().overview();
+    assert_eq!(serving(&overview)["digest"], first.as_str(), "{overview}");
+    assert_eq!(away.client().get("/readyz").status, 503);
+    fleet.redis.restart();
+    await_digest(&away, &second);
+    assert_eq!(serving(&host.operator().overview())["digest"], second.as_str());
+}
+
+#[test]
 fn what_many_nodes_reject_is_withdrawn_everywhere() {
     let fleet = Fleet::stubbed();
     let lenient = node(&fleet, &fleet.node());

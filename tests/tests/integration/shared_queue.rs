@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
+use visavis_tests::fleet::Fleet;
 use visavis_tests::form::Form;
 use visavis_tests::host::{Host, Setup};
 use visavis_tests::photos::{photo, small};
@@ -117,6 +118,61 @@ fn without_redis_clients_are_told_at_once_and_service_returns_by_itself() {
     redis.restart();
     wait_for("the host is ready again", Duration::from_secs(30), || client.get("/readyz").status == 200);
     assert_eq!(client.verify(&form)["status"], "SUCCESS");
+}
+
+#[test]
+fn nodes_that_start_before_their_redis_serve_when_it_comes() {
+    let mut fleet = Fleet::stubbed();
+    fleet.redis.kill();
+    let edge = fleet.node().start_unready(&["--queue", &fleet.redis.url(), "--role", "edge"]);
+    let worker = fleet.worker();
+    let client = edge.client();
+    assert_eq!(client.get("/healthz").status, 200);
+    let ready = client.get("/readyz");
+    assert_eq!((ready.status, ready.problem().as_str()), (503, "queue_unavailable"), "{}", ready.text());
+    let why = "Connection refused";
+    assert!(ready.text().contains(why) && edge.log().contains(why), "{}\n{}", ready.text(), edge.log());
+    let form = Form::photos("obama.jpg", "obama2.jpg");
+    let asked = Instant::now();
+    let refused = client.post("/verify", &form, &[]);
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "queue_unavailable"), "{}", refused.text());
+    assert!(refused.header("retry-after").is_some() && asked.elapsed() < Duration::from_secs(5));
+    assert_eq!(edge.operator().overview()["slots"]["gateway"]["serving"]["generation"], 1);
+    wait_for("the worker has tried", Duration::from_secs(30), || worker.said(&["no task can be claimed"]) > 0);
+    fleet.redis.restart();
+    wait_for("the edge is ready", Duration::from_secs(30), || client.get("/readyz").status == 200);
+    let id = client.submit(&form);
+    assert!(client.ended(&id)["status"].is_string(), "the worker does it");
+}
+
+#[test]
+fn what_cannot_be_mended_by_waiting_is_told() {
+    let mut redis = Redis::start();
+    let setup = node(None);
+    let edge = start(&setup, &redis, "edge");
+    let id = edge.client().submit(&Form::photos("obama.jpg", "obama2.jpg"));
+    redis.kill();
+    let stranger = Setup::new().start_unready(&["--queue", &redis.url(), "--role", "edge"]);
+    redis.restart();
+    let client = stranger.client();
+    wait_for("the stranger is told why", Duration::from_secs(30), || {
+        let ready = client.get("/readyz");
+        assert_eq!(ready.status, 503, "it seals with another key");
+        ready.text().contains("sealed with another key")
+    });
+    let log = stranger.log();
+    assert!(log.lines().any(|line| line.contains("ERROR") && line.contains("payload.key")), "{log}");
+    // It goes on by itself once it may.
+    wait_for("the edge is ready", Duration::from_secs(30), || edge.client().get("/readyz").status == 200);
+    assert_eq!(edge.client().send("DELETE", &format!("/status/{id}"), &[], &[]).status, 200);
+    wait_for("the stranger is let in", Duration::from_secs(30), || client.get("/readyz").status == 200);
+
+    let setup = Setup::new().set("VISAVIS_QUEUE__TLS_CA", "/nowhere/ca.pem");
+    for (url, words) in [("rediss://127.0.0.1:1", "/nowhere/ca.pem"), ("redis+sentinel://127.0.0.1:1", "queue.url")] {
+        let output = setup.run(["serve", "--listen", "127.0.0.1:0", "--admin", "off", "--queue", url]);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success() && told.contains(words), "{url}: {told}");
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use super::answer::{digits, from_digits};
 use super::scripts::{Script, Time};
+use super::server::NoConnection;
 use super::{Inner, OpenError, Options, Redis};
 use crate::queue::{Admin, DeadError, DeadTask, Limits, Stats, Unavailable};
 use crate::task::TaskId;
@@ -22,7 +23,10 @@ pub(crate) async fn visit(options: Options) -> Result<Arc<dyn Admin>, OpenError>
 }
 
 pub(super) async fn visit_with(options: Options, time: Time) -> Result<Arc<dyn Admin>, OpenError> {
-    let mut inner = Inner::connect(&Options { node: None, ..options }, time).await?;
+    let (mut inner, connected) = Inner::connect(&Options { node: None, ..options }, time, None).await?;
+    if let Err(NoConnection { why, .. }) = connected {
+        return Err(OpenError::Unreachable { address: inner.address, why });
+    }
     match inner.noted_limits().await {
         Ok(Some(limits)) => inner.go_by(limits),
         // No node has joined yet, so there is nothing that the limits could be wrong for.

@@ -13,9 +13,8 @@ use redis::{RedisConnectionInfo, TlsCertificates, Value};
 use tokio::time::timeout;
 
 use super::options::{OpenError, Tls};
-use super::server;
+use super::server::NoConnection;
 use super::url::{Target, Way, place, read};
-use crate::queue::Unavailable;
 
 /// So long one that is asked may take, the connection included.
 const ASK: Duration = Duration::from_secs(1);
@@ -87,36 +86,41 @@ impl Finder {
     ///
     /// # Errors
     /// None knows; the error has the words of all.
-    pub(super) async fn find(&self) -> Result<Client, Unavailable> {
+    pub(super) async fn find(&self) -> Result<Client, NoConnection> {
         let (whom, question) = match &self.known {
             Known::Server(server) => return Ok(server.clone()),
             Known::Others { whom, question } => (whom, question),
         };
         let first = self.turn.fetch_add(1, Ordering::Relaxed);
-        let mut failures = Vec::new();
+        let (mut failures, mut waits) = (Vec::new(), false);
         for turn in 0..whom.len() {
             let one = &whom[(first + turn) % whom.len()];
-            let silent = || Err(format!("no answer within {} s", ASK.as_secs()));
+            let silent = || Err(NoConnection::passing(format!("no answer within {} s", ASK.as_secs())));
             match timeout(ASK, question.ask(one)).await.unwrap_or_else(|_| silent()) {
                 Ok((host, port)) => {
                     let place = place(self.certificates.is_some(), host, port).into_connection_info();
                     let info = place.map(|info| info.set_redis_settings(self.settings.clone()));
                     let client = info.and_then(|info| client(info, self.certificates.as_ref()));
-                    return client.map_err(|error| Unavailable(error.to_string()));
+                    return client.map_err(|error| NoConnection::passing(error.to_string()));
                 }
-                Err(why) => failures.push(format!("{}: {why}", address(one))),
+                Err(NoConnection { why, lasting }) => {
+                    // One who may know yet is reason enough to wait.
+                    waits |= !lasting;
+                    failures.push(format!("{}: {}", address(one), why.0));
+                }
             }
         }
-        Err(Unavailable(failures.join("; ")))
+        let why = failures.join("; ");
+        Err(if waits { NoConnection::passing(why) } else { NoConnection::lasting(why) })
     }
 }
 
 impl Question {
     /// Yields host and port, or what is wrong.
-    async fn ask(&self, one: &Client) -> Result<(String, u16), String> {
+    async fn ask(&self, one: &Client) -> Result<(String, u16), NoConnection> {
         let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let connection = one.get_multiplexed_async_connection_with_config(&config).await;
-        let mut connection = connection.map_err(|error| server::words(&error))?;
+        let mut connection = connection?;
         match self {
             Self::Primary(name) => ask_sentinel(&mut connection, name).await,
             Self::Slot(key) => {
@@ -128,32 +132,37 @@ impl Question {
     }
 }
 
-async fn ask_sentinel(connection: &mut MultiplexedConnection, primary: &str) -> Result<(String, u16), String> {
+async fn ask_sentinel(connection: &mut MultiplexedConnection, primary: &str) -> Result<(String, u16), NoConnection> {
     let mut ask = redis::cmd("SENTINEL");
     ask.arg("get-master-addr-by-name").arg(primary);
-    let words = |error: redis::RedisError| match server::words(&error) {
-        text if text.contains("unknown command") => "this is no Sentinel; name it in queue.url as redis://".to_owned(),
-        text => text,
+    let words = |error: redis::RedisError| match NoConnection::from(error) {
+        failed if failed.why.0.contains("unknown command") => {
+            NoConnection::lasting("this is no Sentinel; name it in queue.url as redis://")
+        }
+        failed => failed,
     };
     let known: Option<(String, u16)> = ask.query_async(connection).await.map_err(words)?;
     known.ok_or_else(|| {
-        format!("this Sentinel knows no primary {primary:?}; set the name in queue.url to that of \"sentinel monitor\"")
+        NoConnection::lasting(format!(
+            "this Sentinel knows no primary {primary:?}; set the name in queue.url to that of \"sentinel monitor\""
+        ))
     })
 }
 
-async fn ask_member(connection: &mut MultiplexedConnection, key: &str) -> Result<(String, u16), String> {
-    let words = |error: redis::RedisError| match server::words(&error) {
-        text if text.contains("cluster support disabled") => {
-            "this server is in no cluster; write queue.url as redis:// or redis+sentinel://".to_owned()
+async fn ask_member(connection: &mut MultiplexedConnection, key: &str) -> Result<(String, u16), NoConnection> {
+    let words = |error: redis::RedisError| match NoConnection::from(error) {
+        failed if failed.why.0.contains("cluster support disabled") => {
+            NoConnection::lasting("this server is in no cluster; write queue.url as redis:// or redis+sentinel://")
         }
-        text => text,
+        failed => failed,
     };
     let mut ask = redis::cmd("CLUSTER");
     let slot: u16 = ask.arg("KEYSLOT").arg(key).query_async(connection).await.map_err(words)?;
     let mut ask = redis::cmd("CLUSTER");
     let ranges: Vec<Value> = ask.arg("SLOTS").query_async(connection).await.map_err(words)?;
-    primary_of(slot, &ranges)
-        .ok_or_else(|| format!("no member of the cluster serves slot {slot}, which the queue is in"))
+    primary_of(slot, &ranges).ok_or_else(|| {
+        NoConnection::passing(format!("no member of the cluster serves slot {slot}, which the queue is in"))
+    })
 }
 
 /// Host and port of a slot's primary in the answer to `CLUSTER SLOTS`: ranges of `[first, last, [host, port, ...], ...]`,

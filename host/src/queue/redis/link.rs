@@ -14,9 +14,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::bell::Bell;
+use super::entry::Entry;
 use super::finder::{self, Finder};
 use super::replicas::{Replicas, Unconfirmed};
-use super::server;
+use super::server::{self, NoConnection, Unfit};
 use crate::queue::Unavailable;
 
 /// So long a connection may take to be made and checked.
@@ -61,6 +62,8 @@ struct Shared {
     /// How many replicas confirm what [`Link::commit`] writes.
     replicas: u32,
     bell: Arc<Bell>,
+    /// What comes before everything else; `None` for one who only visits.
+    entry: Option<Entry>,
     state: Mutex<State>,
     lost: Notify,
 }
@@ -81,17 +84,25 @@ struct Connection {
 
 impl Link {
     /// Connects to the server that `finder` knows, listens for the messages about the queue of this hash tag, and waits
-    /// for so many replicas where it is asked to.
-    ///
-    /// # Errors
-    /// The server cannot be reached or cannot hold a queue.
-    pub(super) async fn open(finder: Finder, tag: String, replicas: u32, bell: Arc<Bell>) -> Result<Self, Unavailable> {
+    /// for so many replicas where it is asked to. Yields beside the link what came of the first attempt; when there is no
+    /// connection yet, it is made as soon as it can be.
+    pub(super) async fn open(
+        finder: Finder,
+        tag: String,
+        replicas: u32,
+        bell: Arc<Bell>,
+        entry: Option<Entry>,
+    ) -> (Self, Result<(), NoConnection>) {
         let connection = Err(Unavailable("not connected yet".to_owned()));
         let state = Mutex::new(State { generation: 0, connection, warnings: Vec::new(), closed: false });
-        let shared = Arc::new(Shared { finder, tag, replicas, bell, state, lost: Notify::new() });
-        shared.connect().await?;
-        let keeper = tokio::spawn(keep(Arc::clone(&shared)));
-        Ok(Self { shared, keeper })
+        let shared = Arc::new(Shared { finder, tag, replicas, bell, entry, state, lost: Notify::new() });
+        let first = shared.connect().await.map(|_| ());
+        if let Err(missing) = &first {
+            shared.state().connection = Err(missing.why.clone());
+            shared.lost.notify_one();
+        }
+        let keeper = tokio::spawn(keep(Arc::clone(&shared), first.clone().err()));
+        (Self { shared, keeper }, first)
     }
 
     /// Whether there is a connection, as far as is known; spares work whose result could not be sent.
@@ -178,8 +189,8 @@ impl Drop for Link {
     }
 }
 
-/// Makes a new connection whenever one is lost.
-async fn keep(shared: Arc<Shared>) {
+/// Makes a new connection whenever one is lost. `known` is why there is none at first; somebody has been told.
+async fn keep(shared: Arc<Shared>, mut known: Option<NoConnection>) {
     let mut pause = PAUSE.0;
     let mut made = Instant::now();
     loop {
@@ -192,10 +203,18 @@ async fn keep(shared: Arc<Shared>) {
         }
         while shared.state().connection.is_err() {
             match shared.connect().await {
-                Ok(address) => tracing::info!(%address, "connected to Redis again"),
-                Err(error) => {
-                    tracing::debug!(%error, ?pause, "Redis cannot be reached");
-                    shared.state().connection = Err(error);
+                Ok(address) => {
+                    tracing::info!(%address, "connected to Redis");
+                    known = None;
+                }
+                Err(missing) => {
+                    let why = &missing.why.0;
+                    match missing.lasting && known.as_ref() != Some(&missing) {
+                        true => tracing::error!(why, "Redis cannot be used until somebody has mended this"),
+                        false => tracing::debug!(why, ?pause, "Redis cannot be reached"),
+                    }
+                    shared.state().connection = Err(missing.why.clone());
+                    known = Some(missing);
                     sleep(pause).await;
                     pause = (pause * 2).min(PAUSE.1);
                 }
@@ -207,16 +226,16 @@ async fn keep(shared: Arc<Shared>) {
 
 impl Shared {
     /// Finds the server, makes and checks one connection, and yields its address.
-    async fn connect(self: &Arc<Self>) -> Result<String, Unavailable> {
+    async fn connect(self: &Arc<Self>) -> Result<String, NoConnection> {
         let client = self.finder.find().await?;
         let address = finder::address(&client);
         let generation = self.state().generation + 1;
         let attempt = timeout(CONNECT, self.try_connect(&client, generation)).await;
-        let silent = || Err(Unavailable(format!("no connection within {} ms", CONNECT.as_millis())));
+        let silent = || Err(NoConnection::passing(format!("no connection within {} ms", CONNECT.as_millis())));
         // Who reads the error knows what was asked, but not what the answer was.
-        let found = |why: Unavailable| match self.finder.is_direct() {
-            true => why,
-            false => Unavailable(format!("{address}: {}", why.0)),
+        let found = |missing: NoConnection| match self.finder.is_direct() {
+            true => missing,
+            false => NoConnection { why: Unavailable(format!("{address}: {}", missing.why.0)), ..missing },
         };
         let (connection, warnings) = attempt.unwrap_or_else(|_| silent()).map_err(found)?;
         let news = {
@@ -237,7 +256,7 @@ impl Shared {
         self: &Arc<Self>,
         client: &redis::Client,
         generation: u64,
-    ) -> Result<(Connection, Vec<String>), Unavailable> {
+    ) -> Result<(Connection, Vec<String>), NoConnection> {
         let weak = Arc::downgrade(self);
         let listen = move |push: PushInfo| -> Result<(), ()> {
             let shared = weak.upgrade().ok_or(())?;
@@ -252,18 +271,23 @@ impl Shared {
         };
         let silent = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
         let config = silent.clone().set_push_sender(listen);
-        let words = |error: RedisError| Unavailable(server::words(&error));
-        let mut line = client.get_multiplexed_async_connection_with_config(&config).await.map_err(words)?;
-        let info: String = redis::cmd("INFO").query_async(&mut line).await.map_err(words)?;
-        let warnings = server::check(&info, self.finder.asks_a_cluster());
-        let warnings = warnings.map_err(|unfit| Unavailable(unfit.to_string()))?;
+        let mut line = client.get_multiplexed_async_connection_with_config(&config).await?;
+        let info: String = redis::cmd("INFO").query_async(&mut line).await?;
+        let warnings = server::check(&info, self.finder.asks_a_cluster()).map_err(|unfit| {
+            // Those who were asked who the primary is may soon say something else.
+            let lasting = self.finder.is_direct() || unfit != Unfit::Replica;
+            NoConnection { why: Unavailable(unfit.to_string()), lasting }
+        })?;
         // A write that changes nothing, for the tag itself is never a key: a server that is loading, demoted, cut off from
         // its replicas or not in charge of the queue refuses it, as it would the scripts.
         let written: Result<(), _> = redis::cmd("DEL").arg(&self.tag).query_async(&mut line).await;
-        written.or_else(|error| if server::is_of_no_use(&error) { Err(words(error)) } else { Ok(()) })?;
-        line.subscribe(format!("{}:events", self.tag)).await.map_err(words)?;
+        written.or_else(|error| if server::is_of_no_use(&error) { Err(error) } else { Ok(()) })?;
+        line.subscribe(format!("{}:events", self.tag)).await?;
+        if let Some(entry) = &self.entry {
+            entry.enter(&mut line).await?;
+        }
         let replicas = if self.replicas > 0 {
-            let connection = client.get_multiplexed_async_connection_with_config(&silent).await.map_err(words)?;
+            let connection = client.get_multiplexed_async_connection_with_config(&silent).await?;
             Some(Arc::new(Replicas::new(connection, format!("{}:probe", self.tag), self.replicas)))
         } else {
             None

@@ -54,24 +54,13 @@ pub(crate) enum OpenError {
         /// What the operating system says.
         source: io::Error,
     },
-    /// The server cannot be reached or is not fit.
-    #[error("Redis at {address} cannot be used ({}); mend the server, or queue.url", why.0)]
+    /// The server is not fit, or does not take this node.
+    #[error("Redis at {address} cannot be used ({}); mend that, or set queue.url to another", why.0)]
     Unreachable {
         /// Host and port.
         address: String,
         /// What is wrong, in the system's or the server's words.
         why: Unavailable,
-    },
-    /// Other nodes seal with another key.
-    #[error(
-        "key file {}: the queue at {address} holds photographs that were sealed with another key; copy the key file of a \
-         node that runs, or wait until the queue has drained", path.display()
-    )]
-    OtherKey {
-        /// The key file.
-        path: PathBuf,
-        /// Host and port.
-        address: String,
     },
     /// There is no key.
     #[error(transparent)]

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, ErrorKind, FromRedisValue, ServerErrorKind, ToRedisArgs};
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, ServerErrorKind, ToRedisArgs};
 
 use super::answer::digits;
 use super::link::{Failure, Link};
@@ -90,13 +91,13 @@ impl Script {
     }
 
     /// Begins a call; the arguments of the script itself are to be added.
-    pub(super) fn call(&self, context: &Context) -> Call<'_> {
+    pub(super) fn call(&self, context: &Context) -> Call {
         let mut command = redis::cmd("EVALSHA");
         command.arg(&self.hash).arg(1).arg(&context.tag).arg(context.time.now());
         context.limits.iter().for_each(|limit| {
             command.arg(*limit);
         });
-        Call { script: self, command, commit: false }
+        Call { code: self.code, command, commit: false }
     }
 }
 
@@ -141,13 +142,13 @@ impl Time {
 }
 
 /// A call in the making.
-pub(super) struct Call<'a> {
-    script: &'a Script,
+pub(super) struct Call {
+    code: &'static str,
     command: Cmd,
     commit: bool,
 }
 
-impl Call<'_> {
+impl Call {
     /// Adds an argument.
     pub(super) fn arg(mut self, argument: impl ToRedisArgs) -> Self {
         self.command.arg(argument);
@@ -166,13 +167,28 @@ impl Call<'_> {
             async || if self.commit { link.commit(&self.command).await } else { link.query(&self.command).await };
         match once().await {
             Err(Failure::Refused(error)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                let mut load = redis::cmd("SCRIPT");
-                load.arg("LOAD").arg(self.script.code);
-                link.query::<()>(&load).await?;
+                link.query::<()>(&self.load()).await?;
                 once().await
             }
             answer => answer,
         }
+    }
+
+    /// The same on a connection that is not in use yet.
+    pub(super) async fn send_on<T: FromRedisValue>(&self, line: &mut MultiplexedConnection) -> RedisResult<T> {
+        match self.command.query_async(line).await {
+            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                self.load().query_async::<()>(line).await?;
+                self.command.query_async(line).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn load(&self) -> Cmd {
+        let mut load = redis::cmd("SCRIPT");
+        load.arg("LOAD").arg(self.code);
+        load
     }
 }
 

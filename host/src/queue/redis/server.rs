@@ -4,13 +4,49 @@
 
 use redis::{ErrorKind, RedisError, ServerErrorKind};
 
+use crate::queue::Unavailable;
+
 /// The oldest version with all that the scripts use.
 const OLDEST: (u32, u32) = (7, 0);
 
 /// The server cannot hold a queue; the text says why, and the mend.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(super) struct Unfit(String);
+pub(super) enum Unfit {
+    /// It follows another server, which may be the primary's place in a moment.
+    #[error("the server is a read-only replica; set queue.url to its primary, or wait until the failover is over")]
+    Replica,
+    /// It is of a kind or version that no waiting changes.
+    #[error("{0}")]
+    Other(String),
+}
+
+/// Why a connection was not made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NoConnection {
+    /// In the system's or the server's words, with the mend where it is not in them.
+    pub(super) why: Unavailable,
+    /// Somebody has to mend something: to wait is in vain.
+    pub(super) lasting: bool,
+}
+
+impl NoConnection {
+    /// Something that may be over soon.
+    pub(super) fn passing(why: impl Into<String>) -> Self {
+        Self { why: Unavailable(why.into()), lasting: false }
+    }
+
+    /// Something that somebody has to mend.
+    pub(super) fn lasting(why: impl Into<String>) -> Self {
+        Self { why: Unavailable(why.into()), lasting: true }
+    }
+}
+
+impl From<RedisError> for NoConnection {
+    fn from(error: RedisError) -> Self {
+        let why = words(&error);
+        if is_lasting(&error, &why) { Self::lasting(why) } else { Self::passing(why) }
+    }
+}
 
 /// Whether a connection has to be given up after this error, for another may lead to a server that serves.
 ///
@@ -24,8 +60,19 @@ pub(super) fn is_of_no_use(error: &RedisError) -> bool {
     }
 }
 
+/// Whether the other side has refused this node, rather than not been there or not been ready.
+fn is_lasting(error: &RedisError, words: &str) -> bool {
+    match error.kind() {
+        // What TLS has to say comes as an error of the transport.
+        ErrorKind::Io => words.contains("queue.tls_") || words.contains("received corrupt message"),
+        ErrorKind::AuthenticationFailed | ErrorKind::RESP3NotSupported | ErrorKind::Parse => true,
+        ErrorKind::InvalidClientConfig | ErrorKind::Server(ServerErrorKind::NoPerm) => true,
+        _ => matches!(error.code(), Some("NOAUTH" | "WRONGPASS" | "NOPERM")),
+    }
+}
+
 /// Why a connection was not made, with the mend where it is not in the words.
-pub(super) fn words(error: &RedisError) -> String {
+fn words(error: &RedisError) -> String {
     let text = error.to_string();
     let mend = if text.contains("invalid peer certificate") {
         "; set queue.tls_ca to the authority of the server's certificate, which must name the host that is connected to"
@@ -51,18 +98,15 @@ pub(super) fn check(info: &str, as_member: bool) -> Result<Vec<String>, Unfit> {
     let mut numbers = version.split('.').map(|part| part.parse().unwrap_or(0));
     if (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) < OLDEST {
         let (major, minor) = OLDEST;
-        return Err(Unfit(format!(
+        return Err(Unfit::Other(format!(
             "the server is of version {version:?}, and the queue needs Redis {major}.{minor} or Valkey 8; upgrade it"
         )));
     }
     if field("role") == "slave" {
-        return Err(Unfit(
-            "the server is a read-only replica; set queue.url to its primary, or wait until the failover is over"
-                .to_owned(),
-        ));
+        return Err(Unfit::Replica);
     }
     if field("cluster_enabled") == "1" && !as_member {
-        return Err(Unfit(
+        return Err(Unfit::Other(
             "the server is one of a cluster; write queue.url as redis+cluster://, so that the queue is found wherever it is"
                 .to_owned(),
         ));

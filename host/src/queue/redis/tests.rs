@@ -343,17 +343,6 @@ async fn a_node_with_another_key_is_refused_while_tasks_wait() {
 }
 
 #[tokio::test]
-async fn a_replica_and_a_silent_port_are_refused_at_start() {
-    let replica = House::new(&["--replicaof", "127.0.0.1 1"]);
-    let error = Redis::open(replica.options(WIDE)).await.err().expect("it must not open").to_string();
-    assert!(error.contains("read-only replica") && error.contains("queue.url"), "{error}");
-    replica.server.kill();
-    let start = Instant::now();
-    let error = Redis::open(replica.options(WIDE)).await.err().expect("it must not open").to_string();
-    assert!(error.contains("127.0.0.1") && start.elapsed() < Duration::from_secs(3), "{error}");
-}
-
-#[tokio::test]
 async fn a_closed_queue_refuses_and_has_given_back_what_nobody_took() {
     let house = House::new(&[]);
     let (a, b) = (house.node(WIDE).await, house.node(WIDE).await);

@@ -74,10 +74,10 @@ async fn tls_checks_both_sides() {
     assert!(error.contains("queue."), "{error}");
     // Whoever speaks in the clear is not understood, and the other way round.
     let plain = Options { url: format!("redis://127.0.0.1:{port}"), ..house.options(WIDE) };
-    assert!(Redis::open(plain).await.is_err());
+    assert!(Redis::open(plain).await.unwrap().ping().await.is_err(), "it was hung up on, no more");
     let crossed =
         Options { url: house.server.url().replace("redis://", "rediss://"), tls: tls(), ..house.options(WIDE) };
-    assert!(Redis::open(crossed).await.is_err());
+    assert!(Redis::open(crossed).await.unwrap().ping().await.is_err(), "nobody answered, no more");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Servers that die, hang, forget or are full.
+//! Servers that die, hang, forget or are full, or are not there yet.
 
 use super::*;
 
@@ -143,4 +143,86 @@ async fn a_server_that_is_full_takes_no_tasks_but_ends_them() {
         queue.settle(claim.lease, success(2)).await.unwrap();
     }
     submit(&queue, 3).await;
+}
+
+/// Waits until the queue says that it cannot be used because of this.
+async fn refuses(queue: &Redis, why: &str) {
+    timeout(PATIENCE, async {
+        loop {
+            match queue.ping().await {
+                Err(error) if error.0.contains(why) => return,
+                answer => assert!(answer.is_err(), "nobody has let it in: {why}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .unwrap_or_else(|_| panic!("it does not say {why:?}"));
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_yet_is_waited_for() {
+    let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let named = || Redis::open(Options { node: Some("a".to_owned()), ..house.options(WIDE) });
+    let before = named().await.unwrap();
+    let id = submit(&before, 1).await;
+    let lost = claim(&before).await.lease;
+    drop(before);
+    house.server.kill();
+    let error = visit(house.options(WIDE)).await.err().expect("an operator is told at once").to_string();
+    assert!(error.contains("127.0.0.1") && error.contains("queue.url"), "{error}");
+
+    let queue = timeout(AT_MOST, named()).await.expect("it does not hang").expect("it waits");
+    let submission = || Submission { payload: payload(2), idempotency_key: None, client: None };
+    let start = Instant::now();
+    assert!(matches!(queue.submit(submission()).await, Err(SubmitError::Unavailable(_))));
+    assert!(queue.ping().await.is_err() && queue.claim(LONG).await.is_err() && queue.status(id, LONG).await.is_err());
+    assert!(start.elapsed() < AT_MOST, "{:?}", start.elapsed());
+    house.server.restart();
+    recovered(&queue).await;
+    // As the first thing, it took back what the last process of its name ran.
+    let lease = claim(&queue).await.lease;
+    assert_eq!(lease, Lease { id, delivery: lost.delivery + 1 });
+    queue.settle(lease, success(1)).await.unwrap();
+
+    // Once let in, it gives nothing of its own back.
+    let id = submit(&queue, 3).await;
+    let lease = claim(&queue).await.lease;
+    house.server.kill();
+    house.server.restart();
+    recovered(&queue).await;
+    assert_eq!(state(&queue, id).await, State::Started);
+    queue.settle(lease, success(3)).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_that_waited_is_not_let_in_with_another_key() {
+    let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
+    let queue = house.node(WIDE).await;
+    let id = submit(&queue, 1).await;
+    house.server.kill();
+    let stranger = Options { key_file: house.folder.path().join("other.key"), ..house.options(WIDE) };
+    let stranger = Redis::open(stranger).await.expect("it waits");
+    house.server.restart();
+    refuses(&stranger, "other.key: the queue holds photographs that were sealed with another key").await;
+    assert!(stranger.claim(Duration::ZERO).await.is_err(), "it must not take what it cannot read");
+    recovered(&queue).await;
+    queue.revoke(id).await.unwrap();
+    recovered(&stranger).await;
+    let id = submit(&stranger, 2).await;
+    assert_eq!(claim(&stranger).await.lease.id, id);
+}
+
+#[tokio::test]
+async fn a_replica_is_refused_at_start_and_waited_for_later() {
+    let house = House::new(&["--replicaof", "127.0.0.1 1"]);
+    let error = Redis::open(house.options(WIDE)).await.err().expect("it must not open").to_string();
+    assert!(error.contains("read-only replica") && error.contains("queue.url"), "{error}");
+    house.server.kill();
+    let queue = house.node(WIDE).await;
+    house.server.restart();
+    refuses(&queue, "read-only replica").await;
+    assert_eq!(house.server.command("REPLICAOF NO ONE"), b"+OK\r\n");
+    recovered(&queue).await;
+    submit(&queue, 1).await;
 }

@@ -65,8 +65,8 @@ pub(crate) trait Admin: Send + Sync + 'static {
     /// Removes a task that was given up, with its payload and its idempotency key: from then on it is unknown.
     async fn purge(&self, id: TaskId) -> Result<(), DeadError>;
 
-    /// Writes what was asked for so far and lets go of the storage. A claim that waits ends without a task. Call it last;
-    /// later calls are refused.
+    /// Writes what was asked for so far and lets go of the storage. A claim that waits ends without a task, and who waits for
+    /// a task's end is told that the queue is unavailable. So is whoever asks anything later, also what could still be known.
     async fn close(&self);
 }
 

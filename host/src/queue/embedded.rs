@@ -312,15 +312,18 @@ impl Queue for Embedded {
                 changed.await;
             }
         };
-        let standing = if wait.is_zero() {
-            self.handle.board.look(id)
-        } else {
-            tokio::time::timeout(wait, ended).await.unwrap_or_else(|_| self.handle.board.look(id))
+        let look = async {
+            let standing = if wait.is_zero() {
+                self.handle.board.look(id)
+            } else {
+                tokio::time::timeout(wait, ended).await.unwrap_or_else(|_| self.handle.board.look(id))
+            };
+            match standing {
+                Some(Standing { state, .. }) => self.view(id, state).await,
+                None => Ok(None),
+            }
         };
-        match standing {
-            Some(Standing { state, .. }) => self.view(id, state).await,
-            None => Ok(None),
-        }
+        self.handle.unless_closed(look).await
     }
 
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {

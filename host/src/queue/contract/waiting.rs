@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::time::{sleep, timeout};
 
 use super::{LIMITS, Limits, Rig, claim, counts, error, payload, state, submit, success};
-use crate::queue::{Lease, LeaseError, Submission, SubmitError};
+use crate::queue::{DeadError, Lease, LeaseError, RevokeError, Submission, SubmitError};
 use crate::task::{Outcome, State, TaskId};
 
 /// Longer than any test: who is not woken shows.
@@ -158,14 +158,28 @@ pub(crate) async fn lost_ends_when_the_lease_is_lost<R: Rig>() {
 pub(crate) async fn a_closed_queue_sends_away_who_waits_and_refuses_the_next<R: Rig>() {
     let rig = R::new(LIMITS).await;
     let queue = rig.queue();
-    let both = async {
-        tokio::join!(queue.claim(LONG), queue.claim(LONG), async {
+    let ended = submit(queue, 1).await;
+    let lease = claim(queue).await.lease;
+    queue.settle(lease, success(1)).await.unwrap();
+    submit(queue, 2).await;
+    let held = claim(queue).await.lease;
+    let all = async {
+        tokio::join!(queue.claim(LONG), queue.claim(LONG), queue.status(held.id, LONG), async {
             sleep(MOMENT).await;
             queue.close().await;
         })
     };
-    let (a, b, ()) = timeout(PATIENCE, both).await.expect("who waits is sent away");
+    let (a, b, seen, ()) = timeout(PATIENCE, all).await.expect("who waits is sent away");
     assert!(matches!((&a, &b), (Ok(None), Ok(None))), "{a:?}, {b:?}");
+    assert!(seen.is_err(), "{seen:?}");
+    for id in [ended, held.id, TaskId::random()] {
+        let seen = queue.status(id, Duration::ZERO).await;
+        assert!(seen.is_err() && queue.status(id, LONG).await.is_err(), "{seen:?}");
+        assert!(matches!(queue.revoke(id).await, Err(RevokeError::Unavailable(_))));
+        assert!(matches!(queue.redeliver(id).await, Err(DeadError::Unavailable(_))));
+    }
+    assert!(matches!(queue.extend(held).await, Err(LeaseError::Unavailable(_))));
+    assert!(queue.stats().await.is_err() && queue.dead(9).await.is_err());
     assert!(queue.claim(LONG).await.is_err() && queue.ping().await.is_err());
     let late = queue.submit(Submission { payload: payload(1), idempotency_key: None, client: None }).await;
     assert!(matches!(late, Err(SubmitError::Unavailable(_))), "{late:?}");

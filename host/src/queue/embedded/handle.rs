@@ -8,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::board::Board;
 use super::clock::Clock;
@@ -26,6 +27,7 @@ pub(super) struct Handle {
     pub(super) store: Arc<Store>,
     commands: Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
+    closed: CancellationToken,
 }
 
 impl Handle {
@@ -46,7 +48,19 @@ impl Handle {
             .name("queue-writer".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|source| OpenError::Io { path, source })?;
-        Ok(Self { board, store, commands, writer: Mutex::new(Some(writer)) })
+        Ok(Self { board, store, commands, writer: Mutex::new(Some(writer)), closed: CancellationToken::new() })
+    }
+
+    /// What `read` finds on board and disk, unless the queue is closed before.
+    pub(super) async fn unless_closed<T>(
+        &self,
+        read: impl Future<Output = Result<T, Unavailable>>,
+    ) -> Result<T, Unavailable> {
+        tokio::select! {
+            biased;
+            () = self.closed.cancelled() => Err(Unavailable("it was closed".to_owned())),
+            answer = read => answer,
+        }
     }
 
     /// Sends a command and waits for the answer.
@@ -71,7 +85,7 @@ impl Drop for Handle {
 #[async_trait]
 impl Admin for Handle {
     async fn stats(&self) -> Result<Stats, Unavailable> {
-        Ok(self.board.figures().stats)
+        self.unless_closed(async { Ok(self.board.figures().stats) }).await
     }
 
     async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable> {
@@ -87,6 +101,7 @@ impl Admin for Handle {
     }
 
     async fn close(&self) {
+        self.closed.cancel();
         // A writer that has ended already takes no commands.
         let _ = self.commands.send(Command::Close);
         let writer = self.writer.lock().unwrap_or_else(PoisonError::into_inner).take();

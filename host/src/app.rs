@@ -186,7 +186,7 @@ type Opened = (Arc<dyn Queue>, Option<Fleet>);
 
 /// Opens the queue that the configuration names. Who opens a shared one as `node` takes over what the last process of that
 /// name ran: only a process that does tasks may have a name.
-pub(crate) async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Opened> {
+async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Opened> {
     match &config.queue.url {
         QueueUrl::File(path) => {
             let (path, key_file) = (path.clone(), config.queue.encryption_key_file.clone());
@@ -206,6 +206,17 @@ pub(crate) async fn visit_queue(config: &Config) -> anyhow::Result<Arc<dyn Admin
     match &config.queue.url {
         QueueUrl::File(path) => Ok(Arc::new(Embedded::visit(path, queue_limits(config))?)),
         QueueUrl::Redis(url) => Ok(redis::visit(redis_options(config, url, None)?).await?),
+    }
+}
+
+/// Looks at the queue as [`open_queue`] would open it, and leaves no trace there.
+pub(crate) async fn examine_queue(config: &Config) -> anyhow::Result<queue::Checkup> {
+    match &config.queue.url {
+        QueueUrl::File(path) => {
+            let (path, key_file) = (path.clone(), config.queue.encryption_key_file.clone());
+            Ok(Embedded::examine(embedded::Options { path, limits: queue_limits(config), key_file }).await?)
+        }
+        QueueUrl::Redis(url) => Ok(redis::examine(redis_options(config, url, None)?).await?),
     }
 }
 

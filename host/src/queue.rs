@@ -27,7 +27,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::admin::{Admin, DeadError, DeadTask};
+pub(crate) use self::admin::{Admin, Checkup, DeadError, DeadTask};
 use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
 
 /// A task handed in.
@@ -196,9 +196,4 @@ pub(crate) trait Queue: Admin {
 
     /// How long a lease lasts without [`Queue::extend`].
     fn lease(&self) -> Duration;
-
-    /// What is wrong with the storage though it works, and the mend; for the operator.
-    fn warnings(&self) -> Vec<String> {
-        Vec::new()
-    }
 }

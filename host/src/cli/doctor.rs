@@ -1,6 +1,7 @@
 //! `visavis doctor`: is everything that visavis needs there, and what mends what is not?
 //!
-//! Owns the list of checks. Each check does what `serve` would do at start, so that they cannot disagree.
+//! Owns the list of checks. Each check does what `serve` would do at start, so that they cannot disagree; but it makes
+//! neither a queue nor a key, for whoever looks must not decide with which key a queue is sealed.
 
 use std::process::ExitCode;
 
@@ -12,10 +13,10 @@ use tokio::net::TcpListener;
 use crate::app;
 use crate::app::models::{self, Models};
 use crate::arguments;
-use crate::config::Config;
+use crate::config::{Config, QueueUrl};
 use crate::nn::{Network, Nn, Port};
-use crate::queue::Stats;
 use crate::queue::embedded::OpenError;
+use crate::queue::{Checkup, Stats};
 use crate::rollout::trust::Trust;
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::annotator::Annotator;
@@ -168,28 +169,37 @@ fn signatures(config: &Config) -> Finding {
 }
 
 async fn queue(config: &Config) -> Vec<Finding> {
-    match app::open_queue(config, None).await {
-        Ok((queue, _)) => {
-            let warnings = queue.warnings();
-            let stats = match queue.ping().await {
-                Ok(()) => queue.stats().await,
-                Err(error) => Err(error),
+    match app::examine_queue(config).await {
+        Ok(Checkup { stats, has_key, warnings }) => {
+            let url = &config.queue.url;
+            let queue = match stats {
+                Some(Stats { waiting, running, ended, dead }) => {
+                    let counts = format!("{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead");
+                    finding("queue", Ok(format!("{url} can be written: {counts}")))
+                }
+                None => finding("queue", Ok(format!("{url} is not there yet; the first start makes it"))),
             };
-            queue.close().await;
-            let key = config.queue.encryption_key_file.display();
-            let told = stats.map(|stats| {
-                let Stats { waiting, running, ended, dead } = stats;
-                let counts = format!("{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead");
-                format!("{} can be written: {counts}; photographs are sealed with {key}", config.queue.url)
-            });
             let warnings = warnings.into_iter().map(|text| Finding { what: "queue", level: Level::Warning, text });
-            [finding("queue", told.map_err(Into::into))].into_iter().chain(warnings).collect()
+            [queue, key(config, has_key)].into_iter().chain(warnings).collect()
         }
         Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked { .. })) => {
             vec![Finding { what: "queue", level: Level::Note, text: format!("{error:#}") }]
         }
         Err(error) => vec![finding("queue", Err(error))],
     }
+}
+
+fn key(config: &Config, has_key: bool) -> Finding {
+    let file = config.queue.encryption_key_file.display();
+    if has_key {
+        return finding("key file", Ok(format!("photographs are sealed with {file}")));
+    }
+    let others = match config.queue.url {
+        QueueUrl::File(_) => "",
+        QueueUrl::Redis(_) => "; all nodes of a queue need the same, so copy that of a node that runs, if there is one",
+    };
+    let text = format!("{file} is not there yet; the first start makes it{others}");
+    Finding { what: "key file", level: Level::Note, text }
 }
 
 async fn listener(config: &Config) -> Finding {

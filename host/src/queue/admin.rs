@@ -70,6 +70,17 @@ pub(crate) trait Admin: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// What a look at a queue before its host starts has found. For it nothing was made, noted or taken over.
+#[derive(Debug)]
+pub(crate) struct Checkup {
+    /// `None`: there is no queue yet, and the first start makes it.
+    pub stats: Option<Stats>,
+    /// Whether the key file is there; if not, the first start makes it.
+    pub has_key: bool,
+    /// What is wrong with the storage though it works, and the mend.
+    pub warnings: Vec<String>,
+}
+
 /// Seconds with three digits after the point.
 fn seconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(duration.as_millis() as f64 / 1000.0)

@@ -41,8 +41,10 @@ use self::ledger::Interruption;
 use self::record::Idempotency;
 use self::store::{Opener, Store};
 use super::seal::{self, Key, KeyError};
-use super::{Admin, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission};
-use super::{SubmitError, Unavailable, codec};
+use super::{
+    Admin, Checkup, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission,
+};
+use super::{SubmitError, Unavailable, codec, private};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
 
 /// How an embedded queue is set up.
@@ -166,6 +168,39 @@ impl Embedded {
     /// The file cannot be used, or there is none; the error says what to do.
     pub(crate) fn visit(path: &Path, limits: Limits) -> Result<impl Admin, OpenError> {
         Self::visit_with(path, limits, Arc::new(System::start()))
+    }
+
+    /// Looks whether [`Embedded::open`] would succeed and what it would find. Makes neither file nor key, and notes nothing.
+    ///
+    /// # Errors
+    /// The file or the key file cannot be used or made; the error says what to do.
+    pub(crate) async fn examine(options: Options) -> Result<Checkup, OpenError> {
+        let Options { path, limits, key_file } = options;
+        let key = Key::find(&key_file)?;
+        let has_key = key.is_some();
+        let handle = match Self::visit_with(&path, limits, Arc::new(System::start())) {
+            Ok(handle) => handle,
+            Err(OpenError::Missing { path }) => {
+                private::could_create(&path).map_err(|source| OpenError::Io { path, source })?;
+                return Ok(Checkup { stats: None, has_key, warnings: Vec::new() });
+            }
+            Err(error) => return Err(error),
+        };
+        let sealed_otherwise = handle.store.is_sealed_otherwise(key.map(|key| key.fingerprint()))?;
+        let warnings = sealed_otherwise.then(|| {
+            format!(
+                "key file {}: it is not the one that the waiting photographs were sealed with; put that one back, or their \
+                 tasks end as processing_failed",
+                key_file.display()
+            )
+        });
+        let written: Result<(), Unavailable> = handle.ask(|answer| Command::Ping { answer }).await;
+        let stats = match written {
+            Ok(()) => handle.stats().await,
+            Err(error) => Err(error),
+        };
+        handle.close().await;
+        Ok(Checkup { stats: Some(stats?), has_key, warnings: warnings.into_iter().collect() })
     }
 
     fn visit_with(path: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Result<Handle, OpenError> {

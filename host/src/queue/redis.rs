@@ -45,7 +45,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-pub(crate) use self::admin::visit;
+pub(crate) use self::admin::{examine, visit};
 use self::answer::{damaged, digits, from_digits, view};
 use self::bell::Bell;
 use self::entry::Entry;
@@ -102,7 +102,7 @@ impl Redis {
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
         let key = Key::load_or_create(&options.key_file)?;
-        let (inner, connected) = Inner::connect(&options, time, Some(&key)).await?;
+        let (inner, connected) = Inner::connect(&options, time, As::Node(&key)).await?;
         let inner = Arc::new(inner);
         if let Err(NoConnection { why, lasting }) = connected {
             let address = inner.address.clone();
@@ -133,6 +133,16 @@ impl Drop for Redis {
     }
 }
 
+/// Who connects.
+enum As<'k> {
+    /// One who seals and reads photographs with this key.
+    Node(&'k Key),
+    /// One who only asks whether a node with this key, or with a new one, would be let in.
+    Candidate(Option<&'k Key>),
+    /// One who needs no key.
+    Visitor,
+}
+
 /// Lets happen what time does by itself, also while nobody asks for anything. Every node does, and none is needed.
 async fn tend(inner: Arc<Inner>) {
     loop {
@@ -159,11 +169,11 @@ struct Tended {
 }
 
 impl Inner {
-    /// As a node with this key, or without one as a visitor. Yields as well what came of the first attempt to connect.
+    /// Yields as well what came of the first attempt to connect.
     async fn connect(
         options: &Options,
         time: Time,
-        key: Option<&Key>,
+        who: As<'_>,
     ) -> Result<(Self, Result<(), NoConnection>), OpenError> {
         let tag = tag(&options.name)?;
         let finder = Finder::new(&options.url, &options.tls, &tag)?;
@@ -171,13 +181,18 @@ impl Inner {
         let (bell, scripts) = (Arc::new(Bell::default()), Scripts::new());
         let node = options.node.clone().unwrap_or_else(|| hex::encode(TaskId::random().0));
         let context = Context { tag: tag.clone(), time, limits: figures(options.limits) };
-        let entry = match key {
-            Some(key) => {
+        let known_as = match who {
+            As::Node(key) => Some((node.as_str(), hex::encode(key.fingerprint()))),
+            As::Candidate(key) => Some(("", key.map(|key| hex::encode(key.fingerprint())).unwrap_or_default())),
+            As::Visitor => None,
+        };
+        let entry = match known_as {
+            Some((name, fingerprint)) => {
                 let limits = serde_json::to_string(&options.limits).map_err(|error| OpenError::Unreachable {
                     address: address.clone(),
                     why: Unavailable(format!("the limits: {error}")),
                 })?;
-                let call = scripts.enter.call(&context).arg(&node).arg(hex::encode(key.fingerprint())).arg(limits);
+                let call = scripts.enter.call(&context).arg(name).arg(fingerprint).arg(limits);
                 Some(Entry::new(call, node.clone(), options.key_file.clone()))
             }
             None => None,
@@ -195,6 +210,11 @@ impl Inner {
 
     fn call(&self, script: &Script) -> Call {
         script.call(&self.context)
+    }
+
+    async fn ping(&self) -> Result<(), Unavailable> {
+        let written: bool = self.call(&self.scripts.probe).commit().send(&self.link).await?;
+        written.then_some(()).ok_or_else(|| Unavailable("the server did not write".to_owned()))
     }
 
     async fn tend(&self) -> Result<Tended, Unavailable> {
@@ -415,16 +435,11 @@ impl Queue for Redis {
     }
 
     async fn ping(&self) -> Result<(), Unavailable> {
-        let written: bool = self.inner.call(&self.inner.scripts.probe).commit().send(&self.inner.link).await?;
-        written.then_some(()).ok_or_else(|| Unavailable("the server did not write".to_owned()))
+        self.inner.ping().await
     }
 
     fn lease(&self) -> Duration {
         self.inner.limits.lease
-    }
-
-    fn warnings(&self) -> Vec<String> {
-        self.inner.link.warnings()
     }
 }
 

@@ -101,6 +101,16 @@ impl Key {
         }
     }
 
+    /// Reads the key file; `None` where there is none and [`Key::load_or_create`] could make one.
+    pub(super) fn find(path: &Path) -> Result<Option<Self>, KeyError> {
+        let io = |source| KeyError::Io { path: path.to_owned(), source };
+        match File::open(path) {
+            Ok(file) => Self::load(path, file).map(Some),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => private::could_create(path).map_err(io).map(|()| None),
+            Err(e) => Err(io(e)),
+        }
+    }
+
     /// A key that lives as long as this process, for a queue that is nowhere written down.
     pub(super) fn ephemeral() -> io::Result<Self> {
         let mut secret = Zeroizing::new([0; KEY]);
@@ -279,12 +289,14 @@ mod tests {
     fn a_key_file_is_made_once_and_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("a/b/key");
+        assert!(Key::find(&path).unwrap().is_none() && !folder.path().join("a").exists());
         let first = Key::load_or_create(&path).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&path), 0o600);
         assert_eq!(mode(path.parent().unwrap()), 0o700);
         let second = Key::load_or_create(&path).unwrap();
         assert_eq!(first.fingerprint(), second.fingerprint());
+        assert_eq!(Key::find(&path).unwrap().unwrap().fingerprint(), first.fingerprint());
         let (id, mut bytes) = (TaskId::random(), vec![5; 9]);
         first.seal(id, &mut bytes);
         second.open(id, &mut bytes).unwrap();
@@ -308,6 +320,7 @@ mod tests {
         let path = folder.path().join("key");
         for mode in [0o640, 0o604, 0o660, 0o644] {
             write(&path, &[1; 32], mode);
+            assert!(Key::find(&path).is_err());
             let error = Key::load_or_create(&path).err().unwrap().to_string();
             assert!(error.contains(&format!("chmod 600 {}", path.display())), "{error}");
         }

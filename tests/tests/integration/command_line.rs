@@ -117,6 +117,31 @@ fn doctor_finds_all_well() {
 }
 
 #[test]
+fn doctor_makes_neither_a_queue_nor_a_key() {
+    let setup = Setup::new();
+    let url = format!("file:{}", setup.data().join("queue.redb").display());
+    let doctor = || {
+        let output = setup.clone().set("VISAVIS_QUEUE__URL", &url).run(["doctor"]);
+        assert_eq!(output.status.code(), Some(0), "{}\n{}", stdout(&output), stderr(&output));
+        stdout(&output)
+    };
+    let told = doctor();
+    assert_eq!(told.matches("is not there yet; the first start makes it").count(), 2, "{told}");
+    assert_eq!(setup.data().read_dir().unwrap().count(), 0, "{told}");
+    let host = setup.start();
+    host.terminate();
+    assert!(host.wait(std::time::Duration::from_secs(60)).success(), "{}", host.log());
+    let told = doctor();
+    assert!(told.contains("0 tasks wait") && told.contains("photographs are sealed with"), "{told}");
+    for command in [&["queue", "stats"][..], &["nodes"]] {
+        let elsewhere = Setup::new();
+        let output = elsewhere.run(command);
+        assert!(!output.status.success(), "{}", stdout(&output));
+        assert!(!elsewhere.folder().join("visavis-data").exists() && !elsewhere.folder().join("admin.token").exists());
+    }
+}
+
+#[test]
 fn doctor_finds_what_is_missing_and_says_the_mend() {
     let cases = [
         ("VISAVIS_NN__LIBRARY", "/nowhere/libonnxruntime.so", "/nowhere/libonnxruntime.so"),

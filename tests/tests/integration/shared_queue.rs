@@ -176,6 +176,28 @@ fn what_cannot_be_mended_by_waiting_is_told() {
 }
 
 #[test]
+fn doctor_leaves_no_mark_that_would_keep_a_node_out() {
+    let redis = Redis::start();
+    let setup = node(None);
+    let doctor = |setup: &Setup| {
+        let output = setup.clone().set("VISAVIS_QUEUE__URL", &redis.url()).run(["doctor"]);
+        (output.status.success(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let visitor = Setup::new();
+    let (fine, told) = doctor(&visitor);
+    assert!(fine && told.contains("note  key file") && told.contains("copy that of a node that runs"), "{told}");
+    assert!(!visitor.folder().join("visavis-data").exists(), "{told}");
+    let edge = start(&setup, &redis, "edge");
+    edge.client().submit(&Form::photos("obama.jpg", "obama2.jpg"));
+    // Beside a task that waits, another key would be refused.
+    let (fine, told) = doctor(&visitor);
+    assert!(!fine && told.contains("FAIL  queue") && told.contains("sealed with another key"), "{told}");
+    let (fine, told) = doctor(&setup);
+    assert!(fine && told.contains("1 tasks wait"), "{told}");
+    start(&node(Some(&setup)), &redis, "edge");
+}
+
+#[test]
 fn a_redis_that_may_lose_tasks_is_warned_of() {
     let redis = Redis::start_with(&["--maxmemory-policy", "allkeys-lru", "--appendonly", "no"]);
     let setup = node(None);

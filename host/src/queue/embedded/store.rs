@@ -122,6 +122,21 @@ impl Store {
         Ok(())
     }
 
+    /// Whether photographs wait that were sealed with another key than that of this fingerprint.
+    pub(super) fn is_sealed_otherwise(&self, fingerprint: Option<[u8; 16]>) -> Result<bool, OpenError> {
+        let read = |database: &Database| {
+            let transaction = database.begin_read()?;
+            let known = match transaction.open_table(META) {
+                Err(TableError::TableDoesNotExist(_)) => return Ok(false),
+                Err(e) => return Err(e.into()),
+                Ok(meta) => meta.get(KEY)?.map(|known| known.value().to_vec()),
+            };
+            let waiting = transaction.open_table(PAYLOADS)?.iter()?.next().is_some();
+            Ok(waiting && known != fingerprint.map(|own| own.to_vec()))
+        };
+        self.work(read).map_err(|e| self.refused(e))
+    }
+
     /// The limits that the last host went by; `None` when it was of a version that did not note them.
     pub(super) fn limits(&self) -> Result<Option<Limits>, OpenError> {
         let read = |database: &Database| match database.begin_read()?.open_table(META) {

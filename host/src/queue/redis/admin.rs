@@ -10,8 +10,9 @@ use async_trait::async_trait;
 use super::answer::{digits, from_digits};
 use super::scripts::{Script, Time};
 use super::server::NoConnection;
-use super::{Inner, OpenError, Options, Redis};
-use crate::queue::{Admin, DeadError, DeadTask, Limits, Stats, Unavailable};
+use super::{As, Inner, OpenError, Options, Redis};
+use crate::queue::seal::Key;
+use crate::queue::{Admin, Checkup, DeadError, DeadTask, Limits, Stats, Unavailable};
 use crate::task::TaskId;
 
 /// Connects for an operator: makes no key, takes nothing over, and goes by the limits of the last node that joined.
@@ -23,7 +24,31 @@ pub(crate) async fn visit(options: Options) -> Result<Arc<dyn Admin>, OpenError>
 }
 
 pub(super) async fn visit_with(options: Options, time: Time) -> Result<Arc<dyn Admin>, OpenError> {
-    let (mut inner, connected) = Inner::connect(&Options { node: None, ..options }, time, None).await?;
+    Ok(Arc::new(guest(options, time, As::Visitor).await?))
+}
+
+/// Looks whether a node would be let in, and what it would find. Makes no key and notes nothing.
+///
+/// # Errors
+/// The server cannot be reached or does not take such a node, or the key file cannot be used; the error says what to do.
+pub(crate) async fn examine(options: Options) -> Result<Checkup, OpenError> {
+    let key = Key::find(&options.key_file)?;
+    let inner = guest(options, Time::Server, As::Candidate(key.as_ref())).await?;
+    let looked = async {
+        inner.ping().await?;
+        inner.stats().await
+    };
+    let (stats, warnings) = (looked.await, inner.link.warnings());
+    inner.close().await;
+    match stats {
+        Ok(stats) => Ok(Checkup { stats: Some(stats), has_key: key.is_some(), warnings }),
+        Err(why) => Err(OpenError::Unreachable { address: inner.address, why }),
+    }
+}
+
+/// Connects at once or not at all.
+async fn guest(options: Options, time: Time, who: As<'_>) -> Result<Inner, OpenError> {
+    let (mut inner, connected) = Inner::connect(&Options { node: None, ..options }, time, who).await?;
     if let Err(NoConnection { why, .. }) = connected {
         return Err(OpenError::Unreachable { address: inner.address, why });
     }
@@ -33,7 +58,7 @@ pub(super) async fn visit_with(options: Options, time: Time) -> Result<Arc<dyn A
         Ok(None) => {}
         Err(why) => return Err(OpenError::Unreachable { address: inner.address, why }),
     }
-    Ok(Arc::new(inner))
+    Ok(inner)
 }
 
 impl Inner {

@@ -1,14 +1,16 @@
 -- A node joins the queue. ARGV: its name, the fingerprint of the key it seals with, the limits it goes by.
 -- Takes back what the last process under this name ran when it died, and yields how many tasks that were. Yields -1, and
--- does nothing, when photographs in the queue were sealed with another key.
+-- does nothing, when photographs in the queue were sealed with another key. Without a name it is only told whether it
+-- would be let in.
 local node, fingerprint = ARGV[6], ARGV[7]
 
 local known = redis.call('GET', prefix .. 'fingerprint')
 if known ~= fingerprint then
   local sealed = redis.call('ZCARD', overdue) + redis.call('ZCARD', running) + redis.call('ZCOUNT', kept, now, '+inf')
   if known and sealed > 0 then return -1 end
-  redis.call('SET', prefix .. 'fingerprint', fingerprint)
 end
+if node == '' then return 0 end
+if known ~= fingerprint then redis.call('SET', prefix .. 'fingerprint', fingerprint) end
 redis.call('SET', prefix .. 'limits', ARGV[8])
 
 local ids = redis.call('SMEMBERS', node_key(node))

@@ -5,8 +5,10 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 use serde_json::{Value, json};
+use visavis_tests::form::Form;
 use visavis_tests::host::{Setup, repository};
-use visavis_tests::languages::{built_in, examples, recorded_cases};
+use visavis_tests::languages::{Example, built_in, examples, recorded_cases};
+use visavis_tests::operator::Wishes;
 use visavis_tests::photos::{path, saved, side_by_side, turned};
 use visavis_tests::scorer::{Scorer, cases, difference};
 
@@ -119,6 +121,38 @@ fn a_scorer_in_each_language_serves_in_the_host() {
             let what = difference(&expected, &found);
             assert_eq!(what, None, "{} about {} {flags:?}", example.language, other.display());
         }
+    }
+}
+
+#[test]
+fn a_scorer_in_each_language_is_deployed_to_a_host_that_runs() {
+    let host = Setup::new().start();
+    let operator = host.operator();
+    let (same, others) = (Form::photos("obama2.jpg", "obama3.jpg"), Form::photos("obama2.jpg", "biden.jpg"));
+    let decide = |form: &Form| {
+        let mut result = host.client().verify(form)["result"].clone();
+        let members = result.as_object_mut().unwrap_or_else(|| panic!("no result"));
+        members.remove("timings_ms");
+        let components = members.remove("components").expect("a result names its components");
+        (result, components["scorer"].clone())
+    };
+    let before = [decide(&same), decide(&others)];
+    let verdicts = before.each_ref().map(|(result, _)| result["verified"].as_bool());
+    assert_eq!(verdicts, [Some(true), Some(false)], "{before:?}");
+    for Example { language, file } in examples() {
+        let answer = operator.deploy("scorer", &fs::read(&file).unwrap(), &Wishes::default());
+        assert_eq!(answer.status, 200, "{language}: {}", answer.text());
+        let report = answer.json();
+        let deployed = &report["generations"]["scorer"];
+        assert_ne!(deployed["digest"], before[0].1["digest"], "{language}: {report}");
+        for (form, (expected, _)) in [&same, &others].into_iter().zip(&before) {
+            let (found, scorer) = decide(form);
+            assert_eq!(scorer["digest"], deployed["digest"], "{language}: another scorer has decided");
+            assert_eq!(difference(expected, &found), None, "{language}");
+        }
+        let answer = operator.send("POST", "/components/scorer/rollback", &[], &[]);
+        assert_eq!(answer.status, 200, "{language}: {}", answer.text());
+        assert_eq!(decide(&same).1["digest"], before[0].1["digest"], "{language}: what served before serves again");
     }
 }
 

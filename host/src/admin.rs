@@ -1,12 +1,14 @@
-//! The operators' door: a listener of its own, for who shows the token.
+//! The operators' doors: a listener of its own, for who shows the token, and a folder, for who may write there.
 //!
-//! Owns what operators may ask over HTTP, and who may. Must never answer a client of the service.
+//! Owns what operators may ask, and who may. Must never answer a client of the service.
 //!
 //! # Layout
 //!
 //! - `token`: the secret that operators show.
 //! - `service`: one request.
+//! - `folder`: files that are left in a folder instead.
 
+mod folder;
 mod service;
 mod token;
 
@@ -16,6 +18,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::folder::Folder;
 use self::service::Service;
 pub(crate) use self::token::Token;
 use crate::rollout::Rollout;

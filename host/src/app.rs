@@ -53,6 +53,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let operators = operators(config).await?;
+    let folder = watched_folder(config)?;
     let (queue, fleet) = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
     let shutdown = CancellationToken::new();
 
@@ -103,8 +104,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
                 admin::run(listener, admin, Arc::clone(&rollout), shutdown.clone()).await;
             }
         };
+        let folder = async {
+            if let Some(folder) = folder {
+                folder.watch(Arc::clone(&rollout), shutdown.clone()).await;
+            }
+        };
         let follower = Arc::clone(&rollout).follow(shutdown.clone());
-        tokio::join!(edge, worker, admin, follower)
+        tokio::join!(edge, worker, admin, folder, follower)
     };
     tokio::pin!(rooms);
     let mut terminate = signal(SignalKind::terminate())?;
@@ -159,6 +165,13 @@ async fn operators(config: &Config) -> anyhow::Result<Option<(TcpListener, admin
     };
     let token = Token::load_or_create(&config.server.admin_token_file)?;
     Ok(Some((listener, admin::Config { token, body_limit: config.server.admin_body_limit })))
+}
+
+/// The folder in which components are left, if one is configured.
+pub(crate) fn watched_folder(config: &Config) -> anyhow::Result<Option<admin::Folder>> {
+    let Some(path) = &config.components.watch else { return Ok(None) };
+    let signed = !config.components.trusted_keys.is_empty();
+    Ok(Some(admin::Folder::open(path, config.server.admin_body_limit, signed)?))
 }
 
 /// Loads models and components for verifications, as they are configured.

@@ -16,6 +16,7 @@
 //! - `overview`: how a node stands, for who asks.
 //! - `history`: what was changed, when and by whom.
 //! - `fleet`: what all nodes are told to run. `nodes`: who they are.
+//! - `taken`: what was taken from the watched folder.
 
 pub(crate) mod bundle;
 mod fleet;
@@ -28,6 +29,7 @@ mod order;
 mod overview;
 mod parts;
 mod store;
+mod taken;
 pub(crate) mod trust;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -112,6 +114,8 @@ struct State {
     trial: Option<Trial>,
     /// What this node was told last as one of all.
     told: BTreeMap<Slot, Told>,
+    /// SHA-256 of what was taken last from each file of the watched folder, by its name.
+    taken: BTreeMap<String, String>,
     history: History,
 }
 
@@ -180,6 +184,7 @@ impl Rollout {
             replaced: BTreeMap::new(),
             trial: None,
             told: active.told,
+            taken: active.taken,
             history: History::default(),
         });
         let turn = tokio::sync::Mutex::new(());
@@ -421,6 +426,7 @@ impl State {
         let policy = parts.crew.as_ref().and_then(|crew| Some((crew.policy.package.clone()?, crew.policy.deployment)));
         Active {
             told: self.told.clone(),
+            taken: self.taken.clone(),
             generations: self.generations.clone(),
             deployments: self.deployments,
             slots,

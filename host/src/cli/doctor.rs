@@ -91,6 +91,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     }
     findings.extend(components(config));
     findings.push(signatures(config));
+    findings.extend(watched_folder(config));
     findings.extend(queue(config).await);
     findings.push(listener(config).await);
     findings
@@ -166,6 +167,13 @@ fn signatures(config: &Config) -> Finding {
         Ok(trust) => finding("signatures", Ok(format!("what is deployed must be signed by {}", trust.ids()))),
         Err(error) => finding("signatures", Err(error.into())),
     }
+}
+
+/// Says nothing when there is none to be watched.
+fn watched_folder(config: &Config) -> Option<Finding> {
+    let watched = app::watched_folder(config).map(|folder| folder.is_some());
+    let path = config.components.watch.as_ref()?.display();
+    Some(finding("watched folder", watched.map(|_| format!("what is left in {path} is deployed"))))
 }
 
 async fn queue(config: &Config) -> Vec<Finding> {

@@ -143,6 +143,8 @@ pub(crate) struct Components {
     pub(crate) store: PathBuf,
     /// The folder of photographs that a new analyzer must see as the one before it did.
     pub(crate) probes: PathBuf,
+    /// The folder in which components and bundles are left to be deployed; `None`: there is none.
+    pub(crate) watch: Option<PathBuf>,
     /// After so many tasks, or requests for a gateway, a canary takes over.
     pub(crate) canary_tasks: u32,
     /// How many of them may fail where the generation that serves does not.
@@ -272,6 +274,7 @@ impl Config {
                 cache: PathBuf::new(),
                 store: PathBuf::new(),
                 probes: PathBuf::new(),
+                watch: None,
                 canary_tasks: 50,
                 canary_failures: 0,
                 canary_slowdown: 2.0,
@@ -339,6 +342,7 @@ impl Config {
             field("components.cache", &mut components.cache),
             field("components.store", &mut components.store),
             field("components.probes", &mut components.probes),
+            field("components.watch", &mut components.watch),
             field("components.canary_tasks", Count(&mut components.canary_tasks, 1..=1_000_000)),
             field("components.canary_failures", Count(&mut components.canary_failures, 0..=1_000_000)),
             field("components.canary_slowdown", Factor(&mut components.canary_slowdown, 1.0..=1000.0)),

@@ -224,7 +224,7 @@ impl Rollout {
     }
 
     /// Whether what serves in a slot, or the policy that it works by, came with this package.
-    fn serves(&self, slot: Slot, package: &str) -> bool {
+    pub(super) fn serves(&self, slot: Slot, package: &str) -> bool {
         let state = self.state();
         let came = |it: Option<&String>| it.is_some_and(|it| it == package);
         let policy = state.parts.crew.as_ref().and_then(|crew| crew.policy.package.as_ref());

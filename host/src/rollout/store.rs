@@ -41,6 +41,9 @@ pub(super) struct Active {
     /// What this node was told last as one of all.
     #[serde(default)]
     pub(super) told: BTreeMap<Slot, Told>,
+    /// SHA-256 of what was taken last from each file of the watched folder, by its name.
+    #[serde(default)]
+    pub(super) taken: BTreeMap<String, String>,
 }
 
 /// The folder cannot be used, or holds what cannot be used.
@@ -61,6 +64,7 @@ impl Default for Active {
             slots: BTreeMap::new(),
             policy: None,
             told: BTreeMap::new(),
+            taken: BTreeMap::new(),
         }
     }
 }

@@ -24,3 +24,4 @@ mod swap_recovery;
 mod swap_refusals;
 mod swapping;
 mod tidy;
+mod watching;

@@ -11,13 +11,15 @@
 //! - `redis`: the durable queue of many nodes, on a Redis.
 //! - `seal`: encryption of payloads at rest.
 //! - `private`: files that only their owner may read.
-//! - `contract`: the tests that every backend must pass.
+//! - `contract`: the tests that every backend must pass; `pace`: how fast each is.
 
 mod admin;
 mod codec;
 #[cfg(test)]
 mod contract;
 pub(crate) mod embedded;
+#[cfg(test)]
+mod pace;
 mod private;
 pub(crate) mod redis;
 mod seal;

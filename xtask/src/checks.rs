@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{examples, progress, setup, system};
+use crate::{bench, examples, progress, setup, system};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -30,6 +30,8 @@ enum Check {
     Models,
     /// Unit tests, and integration tests against the real host.
     Tests,
+    /// The quickest benchmarks, at a fraction of their length: they work, and write what they should.
+    Bench,
 }
 
 /// Sets up what the checks need and runs them. The first failure ends the run.
@@ -73,6 +75,7 @@ impl Check {
             Self::Docs => cargo(&["doc", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),
             Self::Models => setup::rebuild_models(workspace).map(|done| progress::note(&done)),
             Self::Tests => cargo(&["test", "--release", "--workspace"], &[]),
+            Self::Bench => bench::check(workspace),
         }
     }
 }

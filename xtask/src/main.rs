@@ -5,6 +5,7 @@
 //! - `setup`: the steps from a fresh clone to a host that can run; `toolchain`, `packages`, `models`, `builds`.
 //! - `demo`: two verifications over HTTP; `host` starts and stops the program that answers them.
 //! - `checks`: what `cargo xtask test` runs.
+//! - `bench`: builds and runs the benchmarks.
 //! - `dist`: the archive for machines without tools.
 //! - `soak`: what `cargo xtask soak` runs.
 //! - `examples`: the example scorers in several languages; `template` makes a folder from one.
@@ -13,6 +14,7 @@
 //! - `workspace`: where things lie. `progress`: what a person sees.
 
 mod archive;
+mod bench;
 mod checks;
 mod demo;
 mod dist;
@@ -63,6 +65,10 @@ enum Chore {
     /// Takes about an hour on two cores, 3 GB of disk and 2 GB of memory. Each test says what it counted in a line that begins
     /// with `reliability:`. `cargo xtask test` runs the same tests with smaller figures.
     Soak(soak::Options),
+    /// Set up and measure visavis beside its peers and floors; tables and plots are written to bench/results.
+    ///
+    /// Nothing else should run on the machine. `--list` says what there is to measure, and bench/README.md how to read it.
+    Bench(bench::Options),
     /// Check the formatting alone.
     FmtCheck,
     /// Build the components alone.
@@ -100,6 +106,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Demo(options) => return demo::run(options, &workspace),
         Chore::Test(options) => checks::run(options, &workspace)?,
         Chore::Soak(options) => soak::run(options, &workspace)?,
+        Chore::Bench(options) => bench::run(options, &workspace)?,
         Chore::FmtCheck => checks::format(&workspace)?,
         Chore::Components { examples: false } => setup::components(&workspace)?,
         Chore::Components { examples: true } => setup::examples(&workspace)?,

@@ -19,7 +19,8 @@ const PREFIX: &str = "VISAVIS_";
 
 /// Variables that set no key. Of set-up and tests: the folder of downloads, the program under test, how much is tested; a
 /// shell may export them for all. Of `visavis components`: the password of a secret key, which no file of ours should hold.
-const TOOLS: [&str; 4] = ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_SOAK", "VISAVIS_KEY_PASSWORD"];
+const TOOLS: [&str; 6] =
+    ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_SOAK", "VISAVIS_PACE", "VISAVIS_PACE_BIN", "VISAVIS_KEY_PASSWORD"];
 
 /// Variables of the program that visavis replaces, and the keys they stand for.
 const SEED: [(&str, &str); 2] = [("REDIS_URL", "queue.url"), ("CELERY_TASK_TIMEOUT", "worker.task_timeout")];

@@ -1,0 +1,139 @@
+//! Benchmarks: every figure beside its peer and its floor, measured in one run.
+//!
+//! Run by `cargo xtask bench`, which builds what is measured. Owns the list of benchmarks and what all of them share. Must
+//! never judge a figure beyond saying whether a bound holds: a busy machine misses bounds that an idle one holds.
+//!
+//! # Layout
+//!
+//! - `queue`, `status`: one benchmark each.
+//! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
+//! - `sample`: figures of many rounds, and what is said of them.
+//! - `report`: the table, the plot and the raw figures. `machine`: where and when they were taken.
+
+mod load;
+mod machine;
+mod queue;
+mod report;
+mod sample;
+mod status;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result, bail};
+use clap::Parser;
+
+use crate::machine::Machine;
+use crate::report::Report;
+
+/// Measures visavis, its peers and its floors, and writes a table, a plot and the raw figures.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask bench", bin_name = "cargo xtask bench")]
+struct Arguments {
+    /// What to measure; all, if nothing is named.
+    names: Vec<String>,
+    /// Say what there is to measure, and end.
+    #[arg(long)]
+    list: bool,
+    /// Measure so briefly that the figures mean nothing: to see that all of it works.
+    #[arg(long)]
+    quick: bool,
+    /// Where NAME.md, NAME.svg and NAME.json are written.
+    #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
+    results: PathBuf,
+}
+
+/// One benchmark.
+struct Benchmark {
+    name: &'static str,
+    about: &'static str,
+    run: fn(Effort) -> Result<Report>,
+}
+
+const BENCHMARKS: [Benchmark; 2] = [
+    Benchmark {
+        name: "queue",
+        about: "durable tasks a second of both queues, beside redis-benchmark",
+        run: queue::run,
+    },
+    Benchmark { name: "status", about: "latency of GET /status at a constant rate", run: status::run },
+];
+
+/// How much is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effort {
+    /// Enough that the figures can be believed.
+    Full,
+    /// Enough to see that it works.
+    Quick,
+}
+
+impl Effort {
+    /// One of two amounts.
+    fn choose<T>(self, full: T, quick: T) -> T {
+        match self {
+            Self::Full => full,
+            Self::Quick => quick,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<()> {
+    if arguments.list {
+        for Benchmark { name, about, .. } in BENCHMARKS {
+            println!("{name:<12} {about}");
+        }
+        return Ok(());
+    }
+    let chosen = choose(&arguments.names)?;
+    let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
+    for benchmark in chosen {
+        eprintln!("bench: {}: {}", benchmark.name, benchmark.about);
+        let machine = Machine::look().context("the machine can not be described")?;
+        let report = (benchmark.run)(effort).with_context(|| format!("the benchmark `{}` failed", benchmark.name))?;
+        let table = report.write(&arguments.results, benchmark.name, &machine, effort)?;
+        println!("{table}");
+        eprintln!("bench: {}: written to {}", benchmark.name, arguments.results.display());
+    }
+    Ok(())
+}
+
+fn choose(names: &[String]) -> Result<Vec<&'static Benchmark>> {
+    if names.is_empty() {
+        return Ok(BENCHMARKS.iter().collect());
+    }
+    let mut chosen = Vec::new();
+    for name in names {
+        match BENCHMARKS.iter().find(|benchmark| benchmark.name == name) {
+            Some(benchmark) => chosen.push(benchmark),
+            None => {
+                let all: Vec<_> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
+                bail!("there is no benchmark `{name}`\n  mend: choose of {}", all.join(", "));
+            }
+        }
+    }
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn benchmarks_are_chosen_by_name() {
+        assert_eq!(choose(&[]).unwrap().len(), BENCHMARKS.len());
+        assert_eq!(choose(&["status".to_owned()]).unwrap()[0].name, "status");
+        let error = choose(&["statsu".to_owned()]).err().unwrap().to_string();
+        assert!(error.contains("`statsu`") && error.contains("queue, status"), "{error}");
+    }
+}

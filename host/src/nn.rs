@@ -11,6 +11,7 @@
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
 //! - `pool`: sessions lent to one run at a time.
 //! - `watchdog`: the thread that stops runs at their deadline.
+//! - `processor`: what the processor is made for.
 //! - `fixture`: small graphs for tests, written byte by byte.
 
 use std::fmt;
@@ -24,6 +25,7 @@ use wasmtime_wasi_nn::wit::WasiNnCtx;
 
 use self::network::Backend;
 pub(crate) use self::network::Network;
+pub(crate) use self::processor::int8_instructions;
 use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
@@ -34,6 +36,7 @@ mod network;
 mod onnx;
 mod openvino;
 mod pool;
+mod processor;
 mod registry;
 mod tensor;
 mod watchdog;

@@ -6,16 +6,21 @@
 //! - `onnx`: writes ONNX.
 //! - `tensor`: constant tensors and the reordering of their axes.
 //! - `tensorflow` and `facenet`: reads a frozen TensorFlow graph; translates InceptionResnetV1.
+//! - `quantize` and `ranges`: makes an ONNX model compute in 8-bit integers, with ranges that were measured once.
 //! - `pickle`, `torch` and `mtcnn`: reads a PyTorch state dictionary; builds MTCNN's three nets around it.
 
 mod facenet;
 mod mtcnn;
 mod onnx;
 mod pickle;
+mod quantize;
+mod ranges;
 mod tensor;
 mod tensorflow;
 mod torch;
 
+pub use self::quantize::{Observed, observe};
+pub use self::ranges::Ranges;
 use crate::graph::Conversion;
 
 /// Why a source could not be converted.
@@ -48,7 +53,12 @@ pub fn convert(conversion: Conversion, source: &[u8]) -> Result<Vec<u8>, Convert
         Conversion::MtcnnProposal => mtcnn::proposal(&torch::state_dictionary(source)?),
         Conversion::MtcnnRefinement => mtcnn::refinement(&torch::state_dictionary(source)?),
         Conversion::MtcnnOutput => mtcnn::output(&torch::state_dictionary(source)?),
-        Conversion::FacenetInceptionResnetV1 => facenet::embedding(&tensorflow::Graph::parse(source)?),
+        Conversion::FacenetInceptionResnetV1 => {
+            Ok(facenet::embedding(&tensorflow::Graph::parse(source)?)?.into_bytes())
+        }
+        Conversion::FacenetInceptionResnetV1Int8 => {
+            quantize::quantize(&facenet::embedding(&tensorflow::Graph::parse(source)?)?, &Ranges::shipped()?)
+        }
     }
 }
 

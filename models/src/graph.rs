@@ -47,6 +47,8 @@ pub enum Conversion {
     MtcnnOutput,
     /// FaceNet's InceptionResnetV1, from a frozen TensorFlow graph.
     FacenetInceptionResnetV1,
+    /// The same, computing in 8-bit integers.
+    FacenetInceptionResnetV1Int8,
 }
 
 /// Why a graph's file can not be used.

@@ -11,6 +11,9 @@ use serde::Deserialize;
 
 use crate::graph::Graph;
 
+/// What the configuration says for an embedder that the host chooses; no model has that name.
+pub const AUTO: &str = "auto";
+
 /// All models, and the packages that their sources are published in.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +88,8 @@ pub struct Embedder {
     pub name: String,
     /// Licence of the weights.
     pub licence: String,
+    /// Name of the embedder that this one is in 8-bit integers, whose place it takes where processors are made for that.
+    pub quantized_from: Option<String>,
     /// Name of the graph's input, f32 `[N, 3, size, size]`, planar RGB.
     pub input: String,
     /// Name of the graph's output, f32 `[N, dimension]`.
@@ -184,6 +189,18 @@ impl Manifest {
             .ok_or_else(|| unknown("embedder", name, self.embedders.iter().map(|it| it.name.as_str())))
     }
 
+    /// The embedder that is taken when none is named: the first one, or what it is in 8-bit integers if there is such an
+    /// entry and the processor is made for that.
+    ///
+    /// # Errors
+    /// When there is no embedder.
+    pub fn automatic_embedder(&self, fast_int8: bool) -> Result<&Embedder, ManifestError> {
+        let whole = self.embedders.iter().find(|embedder| embedder.quantized_from.is_none());
+        let whole = whole.ok_or_else(|| unknown("embedder", AUTO, std::iter::empty()))?;
+        let quantized = |embedder: &&Embedder| embedder.quantized_from.as_ref() == Some(&whole.name);
+        Ok(self.embedders.iter().find(quantized).filter(|_| fast_int8).unwrap_or(whole))
+    }
+
     /// Every graph of every model, under the name by which `wasi:nn` serves it.
     pub fn graphs(&self) -> impl Iterator<Item = (String, &Graph)> {
         let detectors = self.detectors.iter().flat_map(Detector::graphs);
@@ -232,8 +249,25 @@ impl Manifest {
         }
         for embedder in &self.embedders {
             embedder.check()?;
+            self.check_origin(embedder)?;
         }
         self.graphs().try_for_each(|(name, graph)| self.check_graph(&name, graph))
+    }
+
+    /// One embedder can take another's place only if it is fed and read alike.
+    fn check_origin(&self, embedder: &Embedder) -> Result<(), ManifestError> {
+        let Some(origin) = &embedder.quantized_from else { return Ok(()) };
+        let place = format!("embedder {}, quantized_from", embedder.name);
+        let fits = |whole: &&Embedder| whole.name == *origin && whole.quantized_from.is_none();
+        let Some(whole) = self.embedders.iter().find(fits) else {
+            return Err(invalid(&place, &format!("`{origin}` is no embedder of this manifest in floats")));
+        };
+        let shape = |it: &Embedder| (it.size, it.mean, it.scale, it.crop_margin, it.dimension);
+        if shape(embedder) != shape(whole) {
+            let keys = "size, mean, scale, crop_margin and dimension";
+            return Err(invalid(&place, &format!("{keys} must be those of `{origin}`")));
+        }
+        Ok(())
     }
 
     fn check_graph(&self, name: &str, graph: &Graph) -> Result<(), ManifestError> {
@@ -317,6 +351,12 @@ fn check_distinct<'a>(kind: &str, names: impl Iterator<Item = &'a str>) -> Resul
         if name.is_empty() || !name.chars().all(plain) {
             return Err(invalid(&format!("{kind} `{name}`"), "a name has letters, digits, `-`, `_` and `.` only"));
         }
+        if name == AUTO {
+            return Err(invalid(
+                &format!("{kind} `{name}`"),
+                "the name stands for the host's own choice; choose another",
+            ));
+        }
         if seen.contains(&name) {
             return Err(invalid(&format!("{kind} `{name}`"), "the name is taken; choose another"));
         }
@@ -360,10 +400,29 @@ mod tests {
     fn the_shipped_manifest_is_valid_and_names_its_graphs() {
         let manifest = Manifest::parse(SHIPPED).unwrap();
         let names: Vec<_> = manifest.graphs().map(|(name, _)| name).collect();
-        let expected = ["mtcnn/proposal", "mtcnn/refinement", "mtcnn/output", "facenet-casia-webface/embedding"];
+        let expected = [
+            "mtcnn/proposal",
+            "mtcnn/refinement",
+            "mtcnn/output",
+            "facenet-casia-webface/embedding",
+            "facenet-casia-webface-int8/embedding",
+        ];
         assert_eq!(names, expected);
+        assert_eq!(manifest.automatic_embedder(false).unwrap().name, "facenet-casia-webface");
+        assert_eq!(manifest.automatic_embedder(true).unwrap().name, "facenet-casia-webface-int8");
         assert_eq!(manifest.embedder("facenet-casia-webface").unwrap().dimension, 512);
         assert_eq!(manifest.detector("mtcnn").unwrap().thresholds, [0.6, 0.7, 0.7]);
+    }
+
+    #[test]
+    fn an_embedder_without_a_twin_is_taken_on_every_processor() {
+        let text = SHIPPED.replace("quantized_from = \"facenet-casia-webface\"\n", "");
+        for fast_int8 in [false, true] {
+            let manifest = Manifest::parse(&text).unwrap();
+            assert_eq!(manifest.automatic_embedder(fast_int8).unwrap().name, "facenet-casia-webface");
+        }
+        let message = Manifest::parse("").unwrap().automatic_embedder(true).unwrap_err().to_string();
+        assert!(message.contains("[[embedder]]"), "{message}");
     }
 
     #[test]
@@ -397,6 +456,14 @@ mod tests {
         assert!(refusal("scale = 128.0", "scale = 0.0").contains("scale"));
         assert!(refusal("pyramid_factor = 0.709", "pyramid_factor = 1.0").contains("pyramid_factor"));
         assert!(refusal("name = \"mtcnn\"", "name = \"a/b\"").contains("a/b"));
+        assert!(refusal("name = \"facenet-casia-webface\"", "name = \"auto\"").contains("choose another"));
+        let origin = "quantized_from = \"facenet-casia-webface\"";
+        for other in ["arcface", "facenet-casia-webface-int8"] {
+            let message = refusal(origin, &format!("quantized_from = \"{other}\""));
+            assert!(message.contains("quantized_from") && message.contains(other), "{message}");
+        }
+        let message = refusal("crop_margin = 32.0", "crop_margin = 20.0");
+        assert!(message.contains("quantized_from") && message.contains("crop_margin"), "{message}");
     }
 
     #[test]

@@ -69,6 +69,11 @@ enum Chore {
     ///
     /// Nothing else should run on the machine. `--list` says what there is to measure, and bench/README.md how to read it.
     Bench(bench::Options),
+    /// Measure anew between which numbers the embedder's tensors lie, for its conversion to 8-bit integers.
+    ///
+    /// Only after a change of the embedder or of how it is quantised. The model that follows from the new ranges has another
+    /// digest, which set-up tells.
+    Calibrate,
     /// Check the formatting alone.
     FmtCheck,
     /// Build the components alone.
@@ -107,6 +112,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Test(options) => checks::run(options, &workspace)?,
         Chore::Soak(options) => soak::run(options, &workspace)?,
         Chore::Bench(options) => bench::run(options, &workspace)?,
+        Chore::Calibrate => setup::calibrate(&workspace)?,
         Chore::FmtCheck => checks::format(&workspace)?,
         Chore::Components { examples: false } => setup::components(&workspace)?,
         Chore::Components { examples: true } => setup::examples(&workspace)?,

@@ -53,6 +53,12 @@ pub(crate) fn assets(workspace: &Workspace) -> Result<()> {
     progress::step("components", || builds::components(workspace))
 }
 
+/// Measures the ranges that the quantised embedder is made with and writes them into the repository.
+pub(crate) fn calibrate(workspace: &Workspace) -> Result<()> {
+    assets(workspace)?;
+    cargo(workspace, ["run", "--release", "--package", "face", "--example", "calibrate"], &[])
+}
+
 /// Builds the components alone.
 pub(crate) fn components(workspace: &Workspace) -> Result<()> {
     progress::step("toolchain", || toolchain::wasm_target(workspace))?;

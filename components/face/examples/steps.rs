@@ -9,10 +9,9 @@ use face::mtcnn::{Networks, Output, Proposal, Refinement};
 use face::resize::{self, Region};
 use face::{decode, search};
 use support::networks::Native;
-use support::{CROP, MAX_PIXELS, SETTINGS};
+use support::{CROP, MAX_PIXELS, MAX_SIDE, SETTINGS};
 
 const ROUNDS: usize = 15;
-const MAX_SIDE: usize = 640;
 
 fn main() {
     let path = std::env::args_os().nth(1).map_or_else(|| support::asset("photos/obama.jpg"), Into::into);

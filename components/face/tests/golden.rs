@@ -9,7 +9,7 @@ use face::rules::geometry::BoundingBox;
 use face::rules::score;
 use face::{mtcnn, search};
 use support::networks::Native;
-use support::{CROP, Reference, SETTINGS, photograph};
+use support::{CROP, MAX_SIDE, Reference, SETTINGS, photograph};
 
 /// Detection on the photographs themselves, as the reference was made.
 #[test]
@@ -57,7 +57,7 @@ fn faces_embeddings_and_distances_agree_with_the_reference() {
     println!("worst: {worst:?}");
 }
 
-/// The product's default, a copy of at most 640 pixels, must find the same face and say the same of every pair.
+/// The product's default, a copy of few pixels, must find the same face and say the same of every pair.
 #[test]
 fn a_bounded_copy_finds_the_same_prominent_face() {
     let reference = Reference::read();
@@ -65,7 +65,7 @@ fn a_bounded_copy_finds_the_same_prominent_face() {
     let mut embeddings = HashMap::new();
     for image in &reference.images {
         let photograph = photograph(&image.file);
-        let faces = search::faces(&photograph, 640, &SETTINGS, &mut networks).unwrap();
+        let faces = search::faces(&photograph, MAX_SIDE, &SETTINGS, &mut networks).unwrap();
         assert_eq!(faces.is_empty(), image.faces.is_empty(), "{}: {faces:?}", image.file);
         let Some(prominent) = faces.first() else { continue };
         let expected = image

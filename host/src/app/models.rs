@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::bail;
-use visavis_models::{Detector, Embedder, Graph, Manifest};
+use visavis_models::{AUTO, Detector, Embedder, Graph, Manifest};
 
 use crate::config::{self, Backend, Config};
-use crate::nn::{self, GraphSource, Nn};
+use crate::nn::{self, GraphSource, Nn, int8_instructions};
 use crate::pipeline::{Defaults, Model, Policy};
 use crate::rollout::bundle;
 use crate::runtime::bindings::analyze;
@@ -19,6 +19,8 @@ pub(crate) struct Models<'a> {
     folder: &'a Path,
     detector: Detector,
     embedder: Embedder,
+    /// Why this embedder.
+    reason: String,
 }
 
 impl<'a> Models<'a> {
@@ -26,8 +28,20 @@ impl<'a> Models<'a> {
     pub(crate) fn find(config: &'a config::Models) -> anyhow::Result<Self> {
         let manifest = Manifest::load(&config.dir.join("manifest.toml"))?;
         let detector = manifest.detector(&config.detector)?.clone();
-        let embedder = manifest.embedder(&config.embedder)?.clone();
-        Ok(Self { folder: &config.dir, detector, embedder })
+        let (embedder, reason) = choose(&manifest, &config.embedder, int8_instructions())?;
+        Ok(Self { folder: &config.dir, detector, embedder: embedder.clone(), reason })
+    }
+
+    /// Which embedder was chosen and why, and what speaks against it.
+    pub(crate) fn choice(&self) -> (String, Option<String>) {
+        let Embedder { name, quantized_from, .. } = &self.embedder;
+        let against = quantized_from.as_ref().filter(|_| int8_instructions().is_none()).map(|whole| {
+            format!(
+                "{name} computes in 8-bit integers, and this processor has no instructions for their products: it is slower \
+                 here, and sums may overflow; set models.embedder to {whole}, or to {AUTO}"
+            )
+        });
+        (format!("{name}: {}", self.reason), against)
     }
 
     /// All graphs with the names under which guests load them.
@@ -42,6 +56,24 @@ impl<'a> Models<'a> {
         }
         Ok(format!("{} and {}, as their digests say", self.detector.name, self.embedder.name))
     }
+}
+
+/// The embedder that `asked` means on a processor with these instructions for products of 8-bit integers, and why.
+fn choose<'a>(
+    manifest: &'a Manifest,
+    asked: &str,
+    instructions: Option<&str>,
+) -> anyhow::Result<(&'a Embedder, String)> {
+    if asked != AUTO {
+        return Ok((manifest.embedder(asked)?, "models.embedder names it".to_owned()));
+    }
+    let embedder = manifest.automatic_embedder(instructions.is_some())?;
+    let reason = match (&embedder.quantized_from, instructions) {
+        (Some(_), Some(instructions)) => format!("the processor multiplies 8-bit integers with {instructions}"),
+        (_, None) => "the processor has no instructions for products of 8-bit integers".to_owned(),
+        (None, Some(_)) => "the manifest has it first, and nothing in 8-bit integers for it".to_owned(),
+    };
+    Ok((embedder, reason))
 }
 
 fn detector_settings(detector: &Detector) -> analyze::Detector {
@@ -74,6 +106,11 @@ fn embedder_settings(embedder: &Embedder) -> analyze::Embedder {
 /// What components are told and given, as it is configured.
 pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     let models = Models::find(&config.models)?;
+    let (choice, against) = models.choice();
+    tracing::info!(embedder = choice, "embedder chosen");
+    if let Some(against) = against {
+        tracing::warn!("{against}");
+    }
     let nn = start_nn(config, &models)?;
     tracing::info!(backend = nn.backend(), "models are loaded");
     let embedder = &models.embedder;
@@ -172,4 +209,30 @@ pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<N
         .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
         .collect::<Result<_, visavis_models::GraphError>>();
     Ok(Nn::start(&nn_config(config), graphs?)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_processor_decides_unless_the_operator_does() {
+        let manifest = Manifest::parse(include_str!("../../../models/manifest.toml")).unwrap();
+        let chosen = |asked, instructions| {
+            let (embedder, reason) = choose(&manifest, asked, instructions).unwrap();
+            (embedder.name.clone(), reason)
+        };
+        let (name, reason) = chosen(AUTO, Some("AVX-512 VNNI"));
+        assert_eq!(name, "facenet-casia-webface-int8");
+        assert!(reason.contains("AVX-512 VNNI"), "{reason}");
+        let (name, reason) = chosen(AUTO, None);
+        assert_eq!(name, "facenet-casia-webface");
+        assert!(reason.contains("no instructions"), "{reason}");
+        for instructions in [Some("AVX-512 VNNI"), None] {
+            let name = "facenet-casia-webface";
+            assert_eq!(chosen(name, instructions), (name.to_owned(), "models.embedder names it".to_owned()));
+        }
+        let refusal = choose(&manifest, "arcface", None).unwrap_err().to_string();
+        assert!(refusal.contains("`facenet-casia-webface-int8`"), "{refusal}");
+    }
 }

@@ -14,7 +14,7 @@ use crate::app;
 use crate::app::models::{self, Models};
 use crate::arguments;
 use crate::config::{Config, QueueUrl};
-use crate::nn::{Network, Nn, Port};
+use crate::nn::{Network, Nn, Port, int8_instructions};
 use crate::queue::embedded::OpenError;
 use crate::queue::{Checkup, Stats};
 use crate::rollout::trust::Trust;
@@ -85,6 +85,9 @@ async fn examine(config: &Config) -> Vec<Finding> {
     match Models::find(&config.models) {
         Ok(chosen) => {
             findings.push(finding("models", chosen.verify()));
+            let (choice, against) = chosen.choice();
+            findings.push(finding("embedder", Ok(choice)));
+            findings.extend(against.map(|text| Finding { what: "embedder", level: Level::Warning, text }));
             findings.push(finding("inference", models::start_nn(config, &chosen).map(|nn| inference(&nn))));
         }
         Err(error) => findings.push(finding("models", Err(error))),
@@ -99,14 +102,12 @@ async fn examine(config: &Config) -> Vec<Finding> {
 
 fn processor(config: &Config) -> String {
     #[cfg(target_arch = "x86_64")]
-    let features = [
-        ("AVX2", std::is_x86_feature_detected!("avx2")),
-        ("AVX-512", std::is_x86_feature_detected!("avx512f")),
-        ("VNNI", std::is_x86_feature_detected!("avx512vnni")),
-    ];
+    let features =
+        [("AVX2", std::is_x86_feature_detected!("avx2")), ("AVX-512", std::is_x86_feature_detected!("avx512f"))];
     #[cfg(not(target_arch = "x86_64"))]
     let features = [("SIMD", true)];
     let present: Vec<_> = features.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
+    let present: Vec<_> = present.into_iter().chain(int8_instructions()).collect();
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     format!(
         "{}, {cores} cores for this process, {}; {} inferences at once with {} threads each",

@@ -204,7 +204,7 @@ pub(crate) struct Models {
     pub(crate) dir: PathBuf,
     /// The detector's name in the manifest.
     pub(crate) detector: String,
-    /// The embedder's name in the manifest.
+    /// The embedder's name in the manifest; `auto` leaves it to the processor.
     pub(crate) embedder: String,
 }
 
@@ -288,7 +288,7 @@ impl Config {
             models: Models {
                 dir: PathBuf::new(),
                 detector: "mtcnn".to_owned(),
-                embedder: "facenet-casia-webface".to_owned(),
+                embedder: visavis_models::AUTO.to_owned(),
             },
             verify: Verify {
                 threshold: None,

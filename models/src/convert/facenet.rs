@@ -19,7 +19,7 @@ use super::tensor::Tensor;
 use super::tensorflow::{Constant, Graph, Node};
 
 /// Translates `graph` to `input` `[batch, 3, size, size]` -> `embedding` `[batch, dimension]`, L2-normalised.
-pub(super) fn embedding(graph: &Graph) -> Result<Vec<u8>, ConvertError> {
+pub(super) fn embedding(graph: &Graph) -> Result<Model, ConvertError> {
     let result = graph.result()?;
     let mut translation = Translation { model: Model::new("facenet"), values: BTreeMap::new(), result: &result.name };
     for node in graph.nodes() {
@@ -29,7 +29,7 @@ pub(super) fn embedding(graph: &Graph) -> Result<Vec<u8>, ConvertError> {
     match translation.values.remove(&result.name) {
         Some(Value::Rows { columns, .. }) => {
             translation.model.output(EMBEDDING, &[BATCH, Side::Fixed(columns)]);
-            Ok(translation.model.into_bytes())
+            Ok(translation.model)
         }
         _ => Err(result.unsupported("the graph's result is no embedding")),
     }

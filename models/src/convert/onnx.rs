@@ -1,15 +1,17 @@
-//! Writes ONNX: a builder for graphs of 32-bit floats, and the few protobuf messages that it needs.
+//! Writes ONNX: a builder for graphs, and the few protobuf messages that it needs. Reads again what it wrote.
 //!
 //! Field numbers and meanings are those of the ONNX specification, version 1.12 (IR version 8, operator set 17). Knows no
 //! network: whoever calls it names the operators.
 
 use prost::Message;
 
+use super::ConvertError;
 use super::tensor::Tensor;
 
 /// IR version and operator set: old enough for every run time of the last years, new enough for all that is used here.
 const IR_VERSION: i64 = 8;
 const OPERATOR_SET: i64 = 17;
+const PRODUCER: &str = "visavis";
 
 /// Builds one model, node by node, in the order in which they run.
 pub(super) struct Model {
@@ -29,6 +31,59 @@ impl Model {
         Self { graph: GraphProto { name: name.to_owned(), ..GraphProto::default() } }
     }
 
+    /// Reads a file that [`Model::into_bytes`] wrote.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, ConvertError> {
+        let malformed = |problem: String| ConvertError::Malformed { format: "an ONNX model", problem };
+        let model = ModelProto::decode(bytes).map_err(|error| malformed(error.to_string()))?;
+        // Another program's file may hold fields that this one does not know, and would lose.
+        if model.producer_name != PRODUCER {
+            return Err(malformed(format!("it was written by `{}`", model.producer_name)));
+        }
+        Ok(Self { graph: model.graph.ok_or_else(|| malformed("it holds no graph".to_owned()))? })
+    }
+
+    /// A model with the same name, inputs and outputs, and nothing in it.
+    pub(super) fn emptied(&self) -> Self {
+        let GraphProto { name, input, output, .. } = &self.graph;
+        Self {
+            graph: GraphProto {
+                name: name.clone(),
+                input: input.clone(),
+                output: output.clone(),
+                ..GraphProto::default()
+            },
+        }
+    }
+
+    /// The nodes in the order in which they run.
+    pub(super) fn nodes(&self) -> &[NodeProto] {
+        &self.graph.node
+    }
+
+    /// Names of the inputs.
+    pub(super) fn inputs(&self) -> impl Iterator<Item = &str> {
+        self.graph.input.iter().map(|input| input.name.as_str())
+    }
+
+    /// The constant of floats with that name.
+    pub(super) fn floats(&self, name: &str) -> Result<Tensor, ConvertError> {
+        let constant = self.stored(name).filter(|constant| constant.data_type == FLOAT);
+        let constant = constant.ok_or_else(|| ConvertError::unsupported(name, "is no constant of floats"))?;
+        let values = constant.raw_data.as_chunks().0.iter().map(|cell| f32::from_le_bytes(*cell)).collect();
+        Tensor::new(name, constant.dims.iter().map(|side| *side as usize).collect(), values)
+    }
+
+    /// Takes over the constant with that name from another model, if it is one there.
+    pub(super) fn adopt(&mut self, from: &Self, name: &str) {
+        if self.stored(name).is_none() {
+            self.graph.initializer.extend(from.stored(name).cloned());
+        }
+    }
+
+    fn stored(&self, name: &str) -> Option<&TensorProto> {
+        self.graph.initializer.iter().find(|constant| constant.name == name)
+    }
+
     pub(super) fn input(&mut self, name: &str, shape: &[Side]) {
         self.graph.input.push(value(name, shape));
     }
@@ -37,18 +92,27 @@ impl Model {
         self.graph.output.push(value(name, shape));
     }
 
+    /// An output of floats that has a name and no shape.
+    pub(super) fn plain_output(&mut self, name: &str) {
+        let tensor_type = Some(TensorType { elem_type: FLOAT, shape: None });
+        self.graph.output.push(ValueInfoProto { name: name.to_owned(), r#type: Some(TypeProto { tensor_type }) });
+    }
+
     /// A constant of floats.
     pub(super) fn constant(&mut self, name: &str, tensor: &Tensor) {
-        let raw = tensor.values().iter().flat_map(|value| value.to_le_bytes()).collect();
-        let dims = tensor.shape().iter().map(|side| *side as i64).collect();
-        self.graph.initializer.push(TensorProto { dims, data_type: FLOAT, name: name.to_owned(), raw_data: raw });
+        self.numbers(name, tensor.shape(), tensor.values());
     }
 
     /// A constant of 64-bit integers with one axis: what operators take for axes and shapes.
     pub(super) fn integers(&mut self, name: &str, values: &[i64]) {
-        let raw = values.iter().flat_map(|value| value.to_le_bytes()).collect();
-        let dims = vec![values.len() as i64];
-        self.graph.initializer.push(TensorProto { dims, data_type: INT64, name: name.to_owned(), raw_data: raw });
+        self.numbers(name, &[values.len()], values);
+    }
+
+    /// A constant of any numbers. There are as many as `shape` says; without a side it is one.
+    pub(super) fn numbers<N: Number>(&mut self, name: &str, shape: &[usize], values: &[N]) {
+        let raw_data = values.iter().flat_map(|value| value.bytes()).collect();
+        let dims = shape.iter().map(|side| *side as i64).collect();
+        self.graph.initializer.push(TensorProto { dims, data_type: N::CODE, name: name.to_owned(), raw_data });
     }
 
     /// A node with one output, which gives the node its name.
@@ -59,7 +123,7 @@ impl Model {
         output: &str,
         attributes: [Attribute; N],
     ) {
-        self.graph.node.push(NodeProto {
+        self.push(NodeProto {
             input: inputs.iter().map(|&name| name.to_owned()).collect(),
             output: vec![output.to_owned()],
             name: output.to_owned(),
@@ -68,11 +132,16 @@ impl Model {
         });
     }
 
+    /// A node of another model, perhaps with other names.
+    pub(super) fn push(&mut self, node: NodeProto) {
+        self.graph.node.push(node);
+    }
+
     /// The ONNX file.
     pub(super) fn into_bytes(self) -> Vec<u8> {
         let model = ModelProto {
             ir_version: IR_VERSION,
-            producer_name: "visavis".to_owned(),
+            producer_name: PRODUCER.to_owned(),
             graph: Some(self.graph),
             opset_import: vec![OperatorSetId { domain: String::new(), version: OPERATOR_SET }],
         };
@@ -107,7 +176,29 @@ fn value(name: &str, shape: &[Side]) -> ValueInfoProto {
 }
 
 const FLOAT: i32 = 1;
-const INT64: i32 = 7;
+
+/// What a constant can hold.
+pub(super) trait Number {
+    /// The type's number in ONNX.
+    const CODE: i32;
+
+    /// Little-endian.
+    fn bytes(&self) -> impl Iterator<Item = u8>;
+}
+
+macro_rules! number {
+    ($($number:ty: $code:expr),*) => {
+        $(impl Number for $number {
+            const CODE: i32 = $code;
+
+            fn bytes(&self) -> impl Iterator<Item = u8> {
+                self.to_le_bytes().into_iter()
+            }
+        })*
+    };
+}
+
+number!(f32: FLOAT, u8: 2, i8: 3, i32: 6, i64: 7);
 
 #[derive(Message)]
 struct ModelProto {
@@ -143,22 +234,23 @@ struct GraphProto {
     output: Vec<ValueInfoProto>,
 }
 
-#[derive(Message)]
-struct NodeProto {
+/// A node. Those that are written here have one output, and its name.
+#[derive(Clone, Message)]
+pub(super) struct NodeProto {
     #[prost(string, repeated, tag = "1")]
-    input: Vec<String>,
+    pub(super) input: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    output: Vec<String>,
+    pub(super) output: Vec<String>,
     #[prost(string, tag = "3")]
-    name: String,
+    pub(super) name: String,
     #[prost(string, tag = "4")]
-    op_type: String,
+    pub(super) op_type: String,
     #[prost(message, repeated, tag = "5")]
-    attribute: Vec<AttributeProto>,
+    pub(super) attribute: Vec<AttributeProto>,
 }
 
-#[derive(Message)]
-struct AttributeProto {
+#[derive(Clone, Message)]
+pub(super) struct AttributeProto {
     #[prost(string, tag = "1")]
     name: String,
     // Optional, so that a zero is written and not taken for "no value".
@@ -170,7 +262,7 @@ struct AttributeProto {
     kind: i32,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct TensorProto {
     #[prost(int64, repeated, packed = "false", tag = "1")]
     dims: Vec<i64>,
@@ -182,7 +274,7 @@ struct TensorProto {
     raw_data: Vec<u8>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct ValueInfoProto {
     #[prost(string, tag = "1")]
     name: String,
@@ -190,13 +282,13 @@ struct ValueInfoProto {
     r#type: Option<TypeProto>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct TypeProto {
     #[prost(message, optional, tag = "1")]
     tensor_type: Option<TensorType>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct TensorType {
     #[prost(int32, tag = "1")]
     elem_type: i32,
@@ -204,13 +296,13 @@ struct TensorType {
     shape: Option<TensorShapeProto>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct TensorShapeProto {
     #[prost(message, repeated, tag = "1")]
     dim: Vec<Dimension>,
 }
 
-#[derive(Message)]
+#[derive(Clone, Message)]
 struct Dimension {
     #[prost(int64, optional, tag = "1")]
     dim_value: Option<i64>,

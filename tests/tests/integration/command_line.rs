@@ -194,7 +194,8 @@ fn an_operator_adds_an_embedder_and_a_detector_by_entries_alone() {
         .collect::<Vec<_>>()
         .join("\n")
         .replace("name = \"mtcnn\"", "name = \"our-detector\"")
-        .replace("name = \"facenet-casia-webface\"", "name = \"our-embedder\"")
+        .replace("\"facenet-casia-webface\"", "\"our-embedder\"")
+        .replace("\"facenet-casia-webface-int8\"", "\"our-embedder-int8\"")
         .replace("file = \"", "file = \"our-")
         .replace("crop_margin = 32.0", "crop_margin = 20.0")
         .replace("threshold = 1.06", "threshold = 0.5");

@@ -1,6 +1,7 @@
 //! `visavis analyze` against the reference: what facenet-pytorch 2.6.0 and this FaceNet give on the same photographs.
 //!
-//! The reference searches the photographs in full size, so the host does, too.
+//! The reference searches the photographs in full size and computes in 32-bit floats, so the host does, too; the last test
+//! is about 8-bit integers, which processors that are made for them take by themselves.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -22,15 +23,19 @@ fn reference() -> &'static Value {
 const BACKENDS: &[&str] = if cfg!(target_arch = "x86_64") { &["onnx", "openvino"] } else { &["onnx"] };
 
 /// Every line that `analyze` prints, by the backend and the photograph's name.
-fn analyses() -> &'static BTreeMap<(&'static str, String), Value> {
-    static ANALYSES: OnceLock<BTreeMap<(&str, String), Value>> = OnceLock::new();
-    ANALYSES.get_or_init(|| BACKENDS.iter().flat_map(|backend| analyze(backend)).collect())
+fn analyses() -> &'static BTreeMap<&'static str, BTreeMap<String, Value>> {
+    static ANALYSES: OnceLock<BTreeMap<&str, BTreeMap<String, Value>>> = OnceLock::new();
+    let analyze = |backend: &&'static str| (*backend, analyze(backend, "facenet-casia-webface", "0"));
+    ANALYSES.get_or_init(|| BACKENDS.iter().map(analyze).collect())
 }
 
-fn analyze(backend: &'static str) -> impl Iterator<Item = ((&'static str, String), Value)> {
+fn analyze(backend: &str, embedder: &str, max_side: &str) -> BTreeMap<String, Value> {
     let names: Vec<_> = list(&reference()["images"]).iter().map(|image| text(&image["file"])).collect();
     assert!(names.len() >= 10, "{names:?}");
-    let setup = Setup::new().set("VISAVIS_VERIFY__DETECT_MAX_SIDE", "0").set("VISAVIS_NN__BACKEND", backend);
+    let setup = Setup::new()
+        .set("VISAVIS_NN__BACKEND", backend)
+        .set("VISAVIS_MODELS__EMBEDDER", embedder)
+        .set("VISAVIS_VERIFY__DETECT_MAX_SIDE", max_side);
     let arguments = ["analyze", "--json"].map(Into::into).into_iter();
     let output = setup.run(arguments.chain(names.iter().map(|name| photos::path(name))));
     assert!(output.status.success(), "{backend}: {}", String::from_utf8_lossy(&output.stderr));
@@ -40,7 +45,7 @@ fn analyze(backend: &'static str) -> impl Iterator<Item = ((&'static str, String
     for (analysis, name) in analyses.iter().zip(&names) {
         assert!(text(&analysis["file"]).ends_with(name), "the lines come in the order of the arguments");
     }
-    names.into_iter().map(move |name| (backend, name.to_owned())).zip(analyses)
+    names.into_iter().map(str::to_owned).zip(analyses).collect()
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -73,7 +78,7 @@ fn pairs_on(backend: &'static str) -> Vec<(&'static str, &'static Value, &'stati
     let mut pairs = Vec::new();
     for image in list(&reference()["images"]) {
         let name = text(&image["file"]);
-        let found = list(&analyses()[&(backend, name.to_owned())]["faces"]);
+        let found = list(&analyses()[backend][name]["faces"]);
         for expected in list(&image["faces"]) {
             let far = |face: &&Value| -> f64 {
                 numbers(&face["box"]).iter().zip(numbers(&expected["box"])).map(|(a, b)| (a - b).abs()).sum()
@@ -86,6 +91,10 @@ fn pairs_on(backend: &'static str) -> Vec<(&'static str, &'static Value, &'stati
     pairs
 }
 
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    a.iter().zip(b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt()
+}
+
 fn side(face: &Value) -> f64 {
     let corners = numbers(&face["box"]);
     (corners[2] - corners[0]).max(corners[3] - corners[1])
@@ -95,14 +104,14 @@ fn side(face: &Value) -> f64 {
 fn the_same_faces_are_found() {
     for backend in BACKENDS {
         for image in list(&reference()["images"]) {
-            let analysis = &analyses()[&(*backend, text(&image["file"]).to_owned())];
+            let analysis = &analyses()[backend][text(&image["file"])];
             assert_eq!(list(&analysis["faces"]).len(), list(&image["faces"]).len(), "{backend}: {}", image["file"]);
             assert_eq!(number(&analysis["width"]), number(&image["width"]), "{backend}: {}", image["file"]);
             assert_eq!(number(&analysis["height"]), number(&image["height"]), "{backend}: {}", image["file"]);
             assert!(analysis.get("error").is_none());
         }
         for name in photos::NO_FACE {
-            assert!(list(&analyses()[&(*backend, name.to_owned())]["faces"]).is_empty(), "{backend}: {name}");
+            assert!(list(&analyses()[backend][name]["faces"]).is_empty(), "{backend}: {name}");
         }
     }
 }
@@ -160,7 +169,7 @@ fn distances_of_pairs_are_within_three_hundredths() {
         };
         for pair in reference {
             let (a, b) = (first(text(&pair["a"])), first(text(&pair["b"])));
-            let distance = a.iter().zip(&b).map(|(a, b)| (a - b) * (a - b)).sum::<f64>().sqrt();
+            let distance = distance(&a, &b);
             let (expected, names) = (number(&pair["euclidean"]), (&pair["a"], &pair["b"]));
             assert!((distance - expected).abs() <= 0.03, "{backend}: {names:?}: {distance} is not {expected}");
         }
@@ -175,4 +184,39 @@ fn every_face_has_its_pose_and_the_frontal_rule() {
             assert!((-45.0..=45.0).contains(&number(&found["pose"][angle])), "{name}: {}", found["pose"]);
         }
     }
+}
+
+#[test]
+fn integers_decide_every_pair_as_floats_do() {
+    const THRESHOLD: f64 = 1.06;
+    let runs = BACKENDS.iter().flat_map(|backend| [(backend, "0", Some(0.08)), (backend, "640", None)]);
+    for (backend, max_side, tolerance) in runs {
+        let analyses = analyze(backend, "facenet-casia-webface-int8", max_side);
+        let first = |name: &Value| numbers(&list(&analyses[text(name)]["faces"])[0]["embedding"]);
+        for pair in list(&reference()["pairs"]) {
+            let (distance, expected) = (distance(&first(&pair["a"]), &first(&pair["b"])), number(&pair["euclidean"]));
+            let what = format!("{backend}: {} and {}: {distance}, {expected}", pair["a"], pair["b"]);
+            assert_eq!(distance <= THRESHOLD, expected <= THRESHOLD, "{what}");
+            // The faces of a smaller copy have other edges, in whatever numbers the embedder computes.
+            assert!(tolerance.is_none_or(|tolerance| (distance - expected).abs() <= tolerance), "{what}");
+        }
+    }
+}
+
+/// Whatever the processor is made for, the result says what was taken, and doctor says why.
+#[test]
+fn the_choice_of_the_embedder_is_told() {
+    let doctor = Setup::new().run(["doctor"]);
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let line = told.lines().find(|line| line.contains("embedder ") && line.starts_with("ok")).expect("a line");
+    let setup = Setup::new();
+    let photographs = [photos::path("obama.jpg"), photos::path("biden.jpg")];
+    let output = setup.run(["verify", "--json"].map(Into::into).into_iter().chain(photographs));
+    let result: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let model = list(&result["models"]).last().expect("an embedder");
+    let name = text(&model["name"]).strip_suffix("/embedding").expect("the embedder is the last").to_owned();
+    assert!(line.contains(&format!("{name}: ")), "{line}");
+    let made_for_integers = name == "facenet-casia-webface-int8";
+    assert_eq!(line.contains("multiplies 8-bit integers"), made_for_integers, "{line}");
+    assert_eq!(line.contains("no instructions"), !made_for_integers, "{line}");
 }

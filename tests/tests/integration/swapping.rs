@@ -180,7 +180,7 @@ fn with_trusted_keys_only_what_they_signed_is_deployed() {
 
 #[test]
 fn a_bundle_moves_components_and_policy_together_and_back() {
-    let setup = Setup::new();
+    let setup = Setup::new().set("VISAVIS_MODELS__EMBEDDER", "facenet-casia-webface");
     let host = setup.start();
     let operator = host.operator();
     let file = |name: &str| setup.folder().join(name).to_string_lossy().into_owned();

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod calibration;
 pub(crate) mod networks;
 
 use std::path::PathBuf;
@@ -14,6 +15,9 @@ use serde::Deserialize;
 
 /// The product's limit on pixels.
 pub(crate) const MAX_PIXELS: u64 = 40_000_000;
+
+/// The product's default: the longer side of the copy that faces are searched on, pixels.
+pub(crate) const MAX_SIDE: usize = 640;
 
 const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 };
 

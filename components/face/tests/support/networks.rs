@@ -12,6 +12,13 @@ use super::asset;
 /// A process may have one.
 static ENVIRONMENT: OnceLock<Environment> = OnceLock::new();
 
+pub(crate) fn environment() -> &'static Environment {
+    ENVIRONMENT.get_or_init(|| {
+        let library = ort::init_from(asset("lib/libonnxruntime.so")).expect("ONNX Runtime's library");
+        library.build().expect("ONNX Runtime's environment")
+    })
+}
+
 /// The cascade and the embedder, each on one thread.
 pub(crate) struct Native {
     proposal: Session,
@@ -20,14 +27,21 @@ pub(crate) struct Native {
     embedding: Session,
 }
 
+/// The product's two embedders.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Embedder {
+    Float32,
+    Int8,
+}
+
 impl Native {
     pub(crate) fn load() -> Self {
-        let environment = ENVIRONMENT.get_or_init(|| {
-            let library = ort::init_from(asset("lib/libonnxruntime.so")).expect("ONNX Runtime's library");
-            library.build().expect("ONNX Runtime's environment")
-        });
+        Self::with(Embedder::Float32)
+    }
+
+    pub(crate) fn with(embedder: Embedder) -> Self {
         let session = |file: &str| {
-            Session::builder(environment)
+            Session::builder(environment())
                 .and_then(|builder| Ok(builder.with_intra_threads(1)?))
                 .and_then(|mut builder| builder.commit_from_file(asset(&format!("models/{file}"))))
                 .unwrap_or_else(|error| panic!("{file}: {error}"))
@@ -36,7 +50,10 @@ impl Native {
             proposal: session("mtcnn-proposal.onnx"),
             refinement: session("mtcnn-refinement.onnx"),
             output: session("mtcnn-output.onnx"),
-            embedding: session("facenet-casia-webface.onnx"),
+            embedding: session(match embedder {
+                Embedder::Float32 => "facenet-casia-webface.onnx",
+                Embedder::Int8 => "facenet-casia-webface-int8.onnx",
+            }),
         }
     }
 

@@ -294,7 +294,7 @@ impl Config {
                 threshold: None,
                 non_frontal: NonFrontal::Reject,
                 min_face: 20,
-                detect_max_side: 640,
+                detect_max_side: 480,
                 max_pixels: 40_000_000,
             },
             telemetry: telemetry::Config::default(),

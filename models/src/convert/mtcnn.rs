@@ -177,24 +177,22 @@ impl<'a> Net<'a> {
 
     /// PReLU with one slope per channel: `x` where it is positive, else `slope * x`.
     ///
-    /// Written as `max(x, slope * x)`, which is exact as long as no slope exceeds 1, and else as
-    /// `relu(x) - slope * relu(-x)`, which always is. ONNX Runtime is faster at both than at its own PRelu.
+    /// Written as `slope * x + (1 - slope) * relu(x)`, which is the same but for a rounding. ONNX Runtime takes a third less
+    /// time for it than for its own PRelu, and a tenth less than for `max(x, slope * x)`, which besides is wrong where a
+    /// slope exceeds 1.
     fn prelu(&mut self, layer: &str, shape: Vec<usize>) -> Result<(), ConvertError> {
         let name = format!("{layer}.weight");
         let slopes = self.state.tensor(&name)?.clone().reshaped(&name, shape)?;
-        let [scaled, positive, negated, negative] =
-            ["scaled", "positive", "negated", "negative"].map(|part| format!("{layer}.{part}"));
+        let [rest, scaled, positive, kept] =
+            ["rest", "scaled", "positive", "kept"].map(|part| format!("{layer}.{part}"));
+        let mut complements = slopes.clone();
+        complements.values_mut().iter_mut().for_each(|slope| *slope = 1.0 - *slope);
         self.model.constant(&name, &slopes);
-        if slopes.values().iter().all(|slope| *slope <= 1.0) {
-            self.model.node("Mul", &[&self.value, &name], &scaled, []);
-            self.model.node("Max", &[&self.value, &scaled], layer, []);
-        } else {
-            self.model.node("Relu", &[&self.value], &positive, []);
-            self.model.node("Neg", &[&self.value], &negated, []);
-            self.model.node("Relu", &[&negated], &negative, []);
-            self.model.node("Mul", &[&negative, &name], &scaled, []);
-            self.model.node("Sub", &[&positive, &scaled], layer, []);
-        }
+        self.model.constant(&rest, &complements);
+        self.model.node("Mul", &[&self.value, &name], &scaled, []);
+        self.model.node("Relu", &[&self.value], &positive, []);
+        self.model.node("Mul", &[&positive, &rest], &kept, []);
+        self.model.node("Add", &[&scaled, &kept], layer, []);
         self.value = layer.to_owned();
         Ok(())
     }

@@ -173,7 +173,7 @@ fn a_bundle_says_what_is_in_it() {
         "bundle faces 1.2.0",
         "gateway ",
         "scorer ",
-        "mtcnn/proposal, SHA-256 b33c63ce743174f0be938c121594053a2107653d3790751cad441622caf85752",
+        "mtcnn/proposal, SHA-256 d2b278608012f42f48a17084713ec578a653cadb751eff98859abee435bd655b",
         "facenet-casia-webface/embedding, SHA-256 bd9bdb2b",
         // The embedder's own, from the manifest.
         "1.06 (slope 18)",

@@ -17,7 +17,7 @@ use serde::Deserialize;
 pub(crate) const MAX_PIXELS: u64 = 40_000_000;
 
 /// The product's default: the longer side of the copy that faces are searched on, pixels.
-pub(crate) const MAX_SIDE: usize = 640;
+pub(crate) const MAX_SIDE: usize = 480;
 
 const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 };
 

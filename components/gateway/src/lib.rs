@@ -11,6 +11,7 @@
 //! - [`submission`]: the fields of a verification, from either of the two content types.
 //! - [`multipart`]: RFC 7578 forms, parsed in place.
 //! - [`field`]: header values with parameters.
+//! - [`site`]: the page, the reference and the OpenAPI description, embedded from the folder `site`.
 //! - [`problem`]: refusals, as RFC 9457 problem documents.
 //! - [`tasks`]: what the gateway asks of the host, as plain types.
 //! - `shell`: the same over the component's WIT bindings; only there when built for WebAssembly.
@@ -23,5 +24,6 @@ pub mod route;
 pub mod service;
 #[cfg(target_arch = "wasm32")]
 mod shell;
+pub mod site;
 pub mod submission;
 pub mod tasks;

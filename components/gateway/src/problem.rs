@@ -40,6 +40,24 @@ pub enum Code {
 }
 
 impl Code {
+    /// Every code.
+    pub const ALL: [Self; 14] = [
+        Self::MalformedRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Conflict,
+        Self::BodyTooLarge,
+        Self::UnsupportedMediaType,
+        Self::UnsupportedFormat,
+        Self::MissingField,
+        Self::InvalidField,
+        Self::UnknownField,
+        Self::TooManyWaiting,
+        Self::QueueFull,
+        Self::QueueUnavailable,
+        Self::InternalError,
+    ];
+
     /// The code as clients see it.
     pub fn as_str(self) -> &'static str {
         match self {

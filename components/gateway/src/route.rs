@@ -3,12 +3,13 @@
 //! Owns the paths, their methods and the `wait` parameter. Must never know what a request carries or how it is answered.
 
 use crate::problem::{Code, Problem, quoted};
+use crate::site::{self, Document};
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Route {
-    /// `GET /`: what there is.
-    Index,
+    /// `GET /` and others: what the gateway carries in itself.
+    Document(&'static Document),
     /// `POST /verify`: hand in two photographs; wait so many seconds for the end.
     Verify {
         /// Seconds, 0 to [`MOST_WAIT_SECONDS`].
@@ -36,24 +37,27 @@ pub enum Route {
 /// The longest that a request may wait for the end of a task.
 pub const MOST_WAIT_SECONDS: u32 = 30;
 
-const INDEX_METHODS: &str = "GET, HEAD, OPTIONS";
+const DOCUMENT_METHODS: &str = "GET, HEAD, OPTIONS";
 const VERIFY_METHODS: &str = "POST, OPTIONS";
 const STATUS_METHODS: &str = "GET, HEAD, DELETE, OPTIONS";
 
 /// Finds the route of a method (as written on the wire) and a target (a path, perhaps with a query).
 pub fn route(method: &str, target: &str) -> Result<Route, Problem> {
     let (path, query) = target.split_once('?').unwrap_or((target, ""));
+    let document = site::find(path);
     let allow = match path {
-        "/" => INDEX_METHODS,
+        _ if document.is_some() => DOCUMENT_METHODS,
         "/verify" => VERIFY_METHODS,
         _ if task_segment(path).is_some() => STATUS_METHODS,
         _ => return Err(no_such_path(path)),
     };
+    if let (Some(document), "GET" | "HEAD") = (document, method) {
+        return Ok(Route::Document(document));
+    }
     match (path, method) {
         (_, "OPTIONS") => Ok(Route::Options { allow }),
-        ("/", "GET" | "HEAD") => Ok(Route::Index),
         ("/verify", "POST") => Ok(Route::Verify { wait: wait(query)? }),
-        ("/" | "/verify", _) => Err(wrong_method(path, method, allow)),
+        (path, _) if document.is_some() || path == "/verify" => Err(wrong_method(path, method, allow)),
         (_, "GET" | "HEAD") => Ok(Route::Status { id: task_id(path)?, wait: wait(query)? }),
         (_, "DELETE") => Ok(Route::Revoke { id: task_id(path)? }),
         _ => Err(wrong_method(path, method, allow)),
@@ -69,7 +73,8 @@ pub fn no_such_task(id: &str) -> Problem {
 }
 
 fn no_such_path(path: &str) -> Problem {
-    let known = "POST /verify, GET or DELETE /status/{task_id}, GET /healthz, GET /readyz";
+    let known = "GET /, GET /docs, GET /openapi.json, POST /verify, GET or DELETE /status/{task_id}, GET /healthz, \
+                 GET /readyz";
     Problem::new(Code::NotFound, format!("There is nothing at {}; there are: {known}.", quoted(path)))
 }
 
@@ -129,7 +134,7 @@ mod tests {
     #[test]
     fn known_paths_and_methods_are_routed() {
         let status = format!("/status/{ID}");
-        assert_eq!(route("GET", "/"), Ok(Route::Index));
+        assert!(matches!(route("GET", "/docs?a=b"), Ok(Route::Document(document)) if document.path == "/docs"));
         assert_eq!(route("POST", "/verify"), Ok(Route::Verify { wait: 0 }));
         assert_eq!(route("POST", "/verify?a=b&wait=30&c"), Ok(Route::Verify { wait: 30 }));
         assert_eq!(route("GET", &status), Ok(Route::Status { id: ID.into(), wait: 0 }));
@@ -151,7 +156,9 @@ mod tests {
 
     #[test]
     fn other_methods_are_not_allowed() {
-        for (method, path) in [("GET", "/verify"), ("PUT", "/"), ("POST", "/status/x"), ("get", "/"), ("", "/verify")] {
+        for (method, path) in
+            [("GET", "/verify"), ("PUT", "/docs"), ("POST", "/status/x"), ("get", "/docs"), ("", "/verify")]
+        {
             assert_eq!(refused(method, path), Code::MethodNotAllowed, "{method} {path}");
         }
     }

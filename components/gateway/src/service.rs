@@ -12,6 +12,7 @@ use crate::field::Value;
 use crate::multipart;
 use crate::problem::{Code, Problem, quoted};
 use crate::route::{Route, no_such_task, route};
+use crate::site;
 use crate::submission::{Fields, from_json, from_parts};
 use crate::tasks::{LookupError, RevokeError, State, Submission, SubmitError, Task, Tasks};
 
@@ -34,7 +35,7 @@ pub struct Response {
     /// Names in lower case.
     pub headers: Vec<(&'static str, String)>,
     /// The body; for a `HEAD` request, what `GET` would have answered.
-    pub body: Vec<u8>,
+    pub body: Cow<'static, [u8]>,
 }
 
 impl Response {
@@ -42,7 +43,7 @@ impl Response {
     pub fn json(status: u16, media_type: &str, body: &impl Serialize) -> Self {
         // Nothing that is written here can fail: the keys are strings and no serializer of ours refuses.
         let body = serde_json::to_vec(body).unwrap_or_default();
-        Self { status, headers: vec![("content-type", media_type.to_owned())], body }
+        Self { status, headers: vec![("content-type", media_type.to_owned())], body: Cow::Owned(body) }
     }
 }
 
@@ -57,31 +58,15 @@ pub fn answer(
     tasks: &impl Tasks,
 ) -> Response {
     let answered = route(&request.method, &request.target).and_then(|route| match route {
-        Route::Index => Ok(index()),
+        Route::Document(document) => Ok(site::answer(document, request)),
         Route::Options { allow } => {
-            Ok(Response { status: 204, headers: vec![("allow", allow.to_owned())], body: Vec::new() })
+            Ok(Response { status: 204, headers: vec![("allow", allow.to_owned())], body: Cow::Borrowed(&[]) })
         }
         Route::Verify { wait } => verify(request, next, wait, tasks),
         Route::Status { id, wait } => status(&id, wait, tasks),
         Route::Revoke { id } => revoke(&id, tasks),
     });
     answered.unwrap_or_else(Response::from)
-}
-
-fn index() -> Response {
-    let body = serde_json::json!({
-        "name": "visavis",
-        "description": "Verifies whether two photographs show one person.",
-        "endpoints": {
-            "POST /verify": "multipart/form-data with the files image1 and image2, or application/json with both in \
-                base64; optional threshold, non_frontal (reject, report), header Idempotency-Key, ?wait=SECONDS",
-            "GET /status/{task_id}": "how a task stands; ?wait=SECONDS waits for its end",
-            "DELETE /status/{task_id}": "revoke a task that has not ended",
-            "GET /healthz": "whether the process lives",
-            "GET /readyz": "whether it can verify",
-        },
-    });
-    Response::json(200, "application/json", &body)
 }
 
 fn verify(

@@ -80,7 +80,8 @@ fn send(response: &Response, out: ResponseOutparam) {
     const WRITE: usize = 4096;
     let fields = Fields::new();
     let length = ("content-length", response.body.len().to_string());
-    let length = (response.status != 204).then_some(&length);
+    // By their definition these two have no body, and a length of none would be that of the document a client has.
+    let length = (!matches!(response.status, 204 | 304)).then_some(&length);
     for (name, value) in response.headers.iter().chain(length) {
         // A value that HTTP cannot carry is left out; none that the service writes is.
         let _ = fields.append(name, value.as_bytes());

@@ -215,11 +215,12 @@ fn a_body_over_the_limit_is_refused_while_it_comes() {
 }
 
 #[test]
-fn options_and_the_index_need_no_host() {
+fn options_and_documents_need_no_host() {
     let told = Told::new();
     let response = ask(&told, "OPTIONS", &format!("/status/{ID}"), &[], "");
     assert_eq!((response.status, header_of(&response, "allow")), (204, Some("GET, HEAD, DELETE, OPTIONS")));
-    assert_eq!(document(&ask(&told, "GET", "/", &[], ""))["name"], json!("visavis"));
+    let description = ask(&told, "GET", "/openapi.json", &[], "");
+    assert_eq!((description.status, document(&description)["openapi"].clone()), (200, json!("3.1.0")));
     let response = ask(&told, "PATCH", "/verify", &[], "");
     assert_eq!(refusal(&response), (405, "method_not_allowed".to_owned()));
     assert_eq!(header_of(&response, "allow"), Some("POST, OPTIONS"));

@@ -112,7 +112,7 @@ fn what_is_refused_changes_nothing_and_is_told_once() {
     leave(&folder, "my-scorer.wasm", &scorer);
     leave(&folder, "faces.bundle", b"no bundle");
     let refused: [&[&str]; 4] = [
-        &["ERROR", "scorer.wasm", "was refused", "fetch or build it again"],
+        &["ERROR", "scorer.wasm", "was refused", "no scorer component"],
         &["ERROR", "gateway.wasm", "was refused", "server.admin_body_limit"],
         &["ERROR", "faces.bundle", "was refused", "no bundle"],
         &["WARN", "my-scorer.wasm", "is ignored", "scorer.wasm"],

@@ -16,7 +16,7 @@ use crate::packages::Packages;
 use crate::workspace::Workspace;
 use crate::{examples, progress};
 
-pub(crate) use builds::{cargo, cargo_in};
+pub(crate) use builds::{cargo, cargo_in, forget_this_package};
 pub(crate) use models::rebuild as rebuild_models;
 pub(crate) use packages::take;
 pub(crate) use toolchain::TARGET;

@@ -66,6 +66,16 @@ pub(crate) fn cargo_in<'a>(folder: &Path, target: &Path, arguments: impl IntoIte
     run(folder, target, arguments, &[])
 }
 
+/// Takes away what `cargo run` has told this program about itself. Build scripts of others watch such variables, and what they
+/// build would be built again whenever cargo is called here and by hand in turns: half the host.
+pub(crate) fn forget_this_package(command: &mut Command) {
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(|name| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_")) {
+            command.env_remove(name);
+        }
+    }
+}
+
 fn run<'a>(
     folder: &Path,
     target: &Path,
@@ -77,6 +87,7 @@ fn run<'a>(
     let mut command = Command::new(program);
     command.args(&arguments).current_dir(folder);
     command.env("CARGO_TARGET_DIR", target).envs(variables.iter().copied());
+    forget_this_package(&mut command);
     let status =
         command.status().context("can not start cargo\n  mend: install Rust with rustup and run this again")?;
     if !status.success() {

@@ -5,22 +5,26 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`: one benchmark each.
+//! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
 //! - `sample`: figures of many rounds, and what is said of them.
 //! - `report`: the table, the plot and the raw figures. `machine`: where and when they were taken.
 
+mod end_to_end;
 mod load;
 mod machine;
+mod peer;
 mod queue;
 mod report;
 mod sample;
+mod service;
 mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
 
 use crate::machine::Machine;
@@ -50,13 +54,18 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 2] = [
+const BENCHMARKS: [Benchmark; 3] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
         run: queue::run,
     },
     Benchmark { name: "status", about: "latency of GET /status at a constant rate", run: status::run },
+    Benchmark {
+        name: "end-to-end",
+        about: "verifications a second, latency, memory and start, beside FastAPI, Celery and facenet-pytorch",
+        run: end_to_end::run,
+    },
 ];
 
 /// How much is done.
@@ -97,15 +106,28 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let chosen = choose(&arguments.names)?;
     let effort = if arguments.quick { Effort::Quick } else { Effort::Full };
+    let mut failed = Vec::new();
     for benchmark in chosen {
         eprintln!("bench: {}: {}", benchmark.name, benchmark.about);
-        let machine = Machine::look().context("the machine can not be described")?;
-        let report = (benchmark.run)(effort).with_context(|| format!("the benchmark `{}` failed", benchmark.name))?;
-        let table = report.write(&arguments.results, benchmark.name, &machine, effort)?;
-        println!("{table}");
-        eprintln!("bench: {}: written to {}", benchmark.name, arguments.results.display());
+        match measure(benchmark, effort, &arguments.results) {
+            Ok(table) => println!("{table}"),
+            Err(error) => {
+                eprintln!("error: the benchmark `{}` failed: {error:#}", benchmark.name);
+                failed.push(benchmark.name);
+            }
+        }
     }
+    ensure!(failed.is_empty(), "failed: {}", failed.join(", "));
     Ok(())
+}
+
+/// Runs one benchmark, writes what it found, and yields the table.
+fn measure(benchmark: &Benchmark, effort: Effort, results: &Path) -> Result<String> {
+    let machine = Machine::look().context("the machine can not be described")?;
+    let report = (benchmark.run)(effort)?;
+    let table = report.write(results, benchmark.name, &machine, effort)?;
+    eprintln!("bench: {}: written to {}", benchmark.name, results.display());
+    Ok(table)
 }
 
 fn choose(names: &[String]) -> Result<Vec<&'static Benchmark>> {

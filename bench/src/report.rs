@@ -120,6 +120,12 @@ impl Report {
         }
     }
 
+    /// The values of a figure, one a round; none where it was not noted.
+    pub(crate) fn samples(&self, case: &str, who: &str) -> Vec<f64> {
+        let row = self.rows.iter().find(|row| row.case == case && row.who == who);
+        row.map_or_else(Vec::new, |row| row.samples.clone())
+    }
+
     fn row(&mut self, case: &str, who: &str) -> Option<&mut Row> {
         self.rows.iter_mut().find(|row| row.case == case && row.who == who)
     }

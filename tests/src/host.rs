@@ -284,7 +284,8 @@ impl Host {
         }
     }
 
-    fn id(&self) -> u32 {
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
         self.child.lock().expect("no test breaks off here").id()
     }
 
@@ -356,7 +357,7 @@ impl Drop for Shared {
 
 /// Starts a process that the kernel kills when this program ends. The kernel goes by the thread that started it, so one
 /// thread that lives as long as the program starts them all.
-pub(crate) fn spawn(mut command: Command) -> Child {
+pub fn spawn(mut command: Command) -> Child {
     type Order = (Command, Sender<std::io::Result<Child>>);
     static LAUNCHER: OnceLock<Mutex<Sender<Order>>> = OnceLock::new();
     let launcher = LAUNCHER.get_or_init(|| {

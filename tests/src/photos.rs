@@ -61,6 +61,30 @@ pub fn small(name: &str, side: u32) -> Vec<u8> {
     jpeg(&image.to_rgb8())
 }
 
+/// A sample photograph scaled to so many megapixels, as a JPEG.
+pub fn megapixels(name: &str, megapixels: f64) -> Vec<u8> {
+    let image = pixels(name);
+    let factor = (megapixels * 1e6 / (f64::from(image.width()) * f64::from(image.height()))).sqrt();
+    let [width, height] = [image.width(), image.height()].map(|side| (f64::from(side) * factor).round() as u32);
+    jpeg(&imageops::resize(&image, width, height, imageops::FilterType::Triangle))
+}
+
+/// So many copies of the upper part of a sample photograph in the smallest square grid that holds them, in a square with sides
+/// of so many pixels, as a JPEG; what is left of the grid is grey.
+pub fn crowd(name: &str, count: u32, side: u32) -> Vec<u8> {
+    let image = pixels(name);
+    let length = image.width().min(image.height());
+    let upper = imageops::crop_imm(&image, 0, 0, length, length).to_image();
+    let across = (1..).find(|across| across * across >= count).expect("there are enough numbers");
+    let cell = side / across;
+    let one = imageops::resize(&upper, cell, cell, imageops::FilterType::Triangle);
+    let mut all = RgbImage::from_pixel(side, side, Rgb([127; 3]));
+    for at in 0..count {
+        imageops::replace(&mut all, &one, i64::from(at % across * cell), i64::from(at / across * cell));
+    }
+    jpeg(&all)
+}
+
 /// The upper part of a sample photograph as a square with sides of so many pixels, as a JPEG: a task that is quick, and known
 /// by its width.
 pub fn square(name: &str, side: u32) -> Vec<u8> {

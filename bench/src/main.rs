@@ -5,15 +5,18 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
+//! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
 //! - `sample`: figures of many rounds, and what is said of them.
 //! - `report`: the table, the plot and the raw figures. `machine`: where and when they were taken.
 
 mod end_to_end;
+mod floor;
 mod load;
 mod machine;
+mod networks;
 mod peer;
 mod queue;
 mod report;
@@ -54,7 +57,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 3] = [
+const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -65,6 +68,11 @@ const BENCHMARKS: [Benchmark; 3] = [
         name: "end-to-end",
         about: "verifications a second, latency, memory and start, beside FastAPI, Celery and facenet-pytorch",
         run: end_to_end::run,
+    },
+    Benchmark {
+        name: "floor",
+        about: "the steps of a verification, beside the same code without a sandbox and ONNX Runtime alone",
+        run: floor::run,
     },
 ];
 

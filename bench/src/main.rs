@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `growth`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
@@ -14,6 +14,7 @@
 
 mod end_to_end;
 mod floor;
+mod growth;
 mod load;
 mod machine;
 mod networks;
@@ -57,7 +58,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 4] = [
+const BENCHMARKS: [Benchmark; 5] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -73,6 +74,11 @@ const BENCHMARKS: [Benchmark; 4] = [
         name: "floor",
         about: "the steps of a verification, beside the same code without a sandbox and ONNX Runtime alone",
         run: floor::run,
+    },
+    Benchmark {
+        name: "growth",
+        about: "cost against size of photographs, faces, length of the line and number of nodes",
+        run: growth::run,
     },
 ];
 

@@ -49,6 +49,18 @@ impl Pair {
         Self { content_type: form.content_type(), body: form.body().into() }
     }
 
+    /// Sends the pair and does not wait for its end.
+    pub(crate) async fn submit(&self, connection: &mut Connection) -> Result<()> {
+        let answer = connection.ask(&self.request("/verify")?).await?;
+        ensure!(
+            answer.status == StatusCode::ACCEPTED,
+            "a submission was refused with {}: {:?}",
+            answer.status,
+            answer.body
+        );
+        Ok(())
+    }
+
     fn request(&self, path: &str) -> Result<Request<Full<Bytes>>> {
         let request = Request::post(path).header(header::CONTENT_TYPE, &self.content_type);
         Ok(request.body(Full::new(self.body.clone()))?)

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`, `growth`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
@@ -15,6 +15,7 @@
 mod end_to_end;
 mod floor;
 mod growth;
+mod host;
 mod load;
 mod machine;
 mod networks;
@@ -25,6 +26,7 @@ mod sample;
 mod service;
 mod status;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -49,6 +51,9 @@ struct Arguments {
     /// Where NAME.md, NAME.svg and NAME.json are written.
     #[arg(long, value_name = "FOLDER", default_value = "bench/results")]
     results: PathBuf,
+    /// Be one of the servers that are compared, in a process of its own.
+    #[arg(long, hide = true, value_name = "ADDRESS:PORT")]
+    bare_server: Option<SocketAddr>,
 }
 
 /// One benchmark.
@@ -58,7 +63,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -79,6 +84,11 @@ const BENCHMARKS: [Benchmark; 5] = [
         name: "growth",
         about: "cost against size of photographs, faces, length of the line and number of nodes",
         run: growth::run,
+    },
+    Benchmark {
+        name: "host",
+        about: "requests a second around a gateway that only greets, beside wasmtime serve and bare hyper",
+        run: host::run,
     },
 ];
 
@@ -102,7 +112,12 @@ impl Effort {
 }
 
 fn main() -> ExitCode {
-    match run(&Arguments::parse()) {
+    let arguments = Arguments::parse();
+    let done = match arguments.bare_server {
+        Some(address) => host::serve_bare(address),
+        None => run(&arguments),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {error:#}");

@@ -15,8 +15,9 @@ use crate::workspace::Workspace;
 /// The packages that become WebAssembly components.
 const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 
-/// The components that only tests plug in: the package, and the file's name.
-const FOR_TESTS: [(&str, &str); 2] = [("stub-analyzer", "stub_analyzer"), ("wayward-scorer", "wayward_scorer")];
+/// The components that only tests and benchmarks plug in: the package, and the file's name.
+const FOR_TESTS: [(&str, &str); 3] =
+    [("stub-analyzer", "stub_analyzer"), ("wayward-scorer", "wayward_scorer"), ("hello-gateway", "hello_gateway")];
 
 /// The library that tests set a process' clock with.
 const CLOCK: &str = "step-clock";

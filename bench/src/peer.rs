@@ -30,7 +30,7 @@ pub(crate) struct Installed {
 }
 
 impl Installed {
-    /// Installs the pinned packages (3 GB to fetch, 6 GB on disk) unless they are there, and gives FaceNet's weights to the peer.
+    /// Installs the pinned packages (3 GB to fetch, 5 GB on disk) unless they are there, and gives FaceNet's weights to the peer.
     ///
     /// # Errors
     /// There is no suitable Python, or pip cannot fetch a package.

@@ -79,7 +79,7 @@ impl Rollout {
         let (rollout, by) = (Arc::clone(self), by.to_owned());
         let loaded = tokio::task::spawn_blocking(move || match what {
             What::Component(slot, bytes) => {
-                rollout.load_component(slot, Source::new(bytes, "the uploaded file"), true, by, signer)
+                rollout.load_component(slot, Source::new(bytes, "the file"), true, by, signer)
             }
             What::Configured(slot) => {
                 let (path, _) = rollout.config.slots.get(&slot).ok_or(Refusal::NotHere { slot })?;

@@ -7,7 +7,7 @@ let count = 0;
 /** A value that tells its sentence on hover and on focus; Escape hides it. */
 export function explained(value, sentence, className = "value") {
   const id = `explained-${(count += 1)}`;
-  return element("span", { class: "explained", onmouseleave: speak, onfocusout: speak },
+  return element("span", { class: "explained", onmouseenter: fit, onfocusin: fit, onmouseleave: speak, onfocusout: speak },
     element("button", { type: "button", class: className, "aria-describedby": id }, value),
     element("span", { class: "tip", role: "tooltip", id }, sentence));
 }
@@ -16,6 +16,15 @@ export function explained(value, sentence, className = "value") {
 export function table(rows, className = "numbers") {
   return element("dl", { class: className }, rows.map(([label, value, sentence]) =>
     element("div", {}, element("dt", {}, label), element("dd", {}, explained(value, sentence)))));
+}
+
+/** Moves the sentence sideways, so that none of it leaves the window. */
+function fit(event) {
+  const tip = event.currentTarget.lastElementChild;
+  tip.style.setProperty("--shift", "0px");
+  const { left, right } = tip.getBoundingClientRect();
+  const [edge, most] = [8, document.documentElement.clientWidth - 8];
+  tip.style.setProperty("--shift", `${Math.max(edge - left, Math.min(0, most - right))}px`);
 }
 
 function speak(event) {

@@ -15,7 +15,7 @@ export class Slot {
     this.changed = changed;
     this.file = null;
     const id = `image${index + 1}`;
-    this.input = element("input", { id, class: "unseen", type: "file", accept: "image/*", "aria-describedby": `${id}-fault`, onchange: () => this.picked() });
+    this.input = element("input", { id, class: "unseen", type: "file", accept: "image/*", "aria-labelledby": `${id}-title`, "aria-describedby": `${id}-fault`, onchange: () => this.picked(), onkeydown: (event) => this.pressed(event) });
     this.title = element("span", { class: "called" });
     this.picture = element("div", { class: "picture" });
     this.prompt = element("label", { class: "prompt", for: id },
@@ -35,6 +35,13 @@ export class Slot {
     this.section = root.firstElementChild;
     this.camera.append(element("span", { class: "unseen" }, ` for the ${this.name.toLowerCase()}`));
     if (!navigator.mediaDevices?.getUserMedia) this.camera.hidden = true;
+  }
+
+  /** Enter opens the browser's dialog; left alone, it would submit the form. */
+  pressed(event) {
+    if (event.key !== "Enter") return;
+    event.preventDefault();
+    this.input.click();
   }
 
   picked() {

@@ -39,15 +39,15 @@ function gauge(value, same) {
     return shape("path", { class: className, d: `M${x1.toFixed(2)} ${y1.toFixed(2)}A${radius} ${radius} 0 0 1 ${x2.toFixed(2)} ${y2.toFixed(2)}` });
   };
   const shown = Math.min(Math.max(value, 0), 1);
-  const [[kx, ky], [tx1, ty1], [tx2, ty2]] = [at(shown), at(0.5, radius - 12), at(0.5, radius + 12)];
+  const [[kx, ky], [tx1, ty1], [tx2, ty2]] = [at(shown), at(0.5, radius - 12), at(0.5, radius + 10)];
   const label = `Score ${value.toFixed(3)} on a scale from 0 to 1; the threshold is at 0.5, so this is ${same ? "at or above" : "below"} it.`;
-  return shape("svg", { viewBox: "0 0 220 124", role: "img", "aria-label": label },
+  return shape("svg", { viewBox: "0 -8 220 144", role: "img", "aria-label": label },
     arc("track", 0, 1),
     shown > 0.005 && arc("filled", 0, shown),
     shape("line", { class: "mark", x1: tx1, y1: ty1, x2: tx2, y2: ty2 }),
-    shape("text", { class: "scale", x: cx, y: 9, "text-anchor": "middle" }, "threshold"),
-    shape("text", { class: "scale", x: at(0)[0], y: 123, "text-anchor": "middle" }, "0"),
-    shape("text", { class: "scale", x: at(1)[0], y: 123, "text-anchor": "middle" }, "1"),
+    shape("text", { class: "scale", x: cx, y: 4, "text-anchor": "middle" }, "threshold"),
+    shape("text", { class: "scale", x: at(0)[0], y: 134, "text-anchor": "middle" }, "0"),
+    shape("text", { class: "scale", x: at(1)[0], y: 134, "text-anchor": "middle" }, "1"),
     shape("circle", { class: "knob", cx: kx, cy: ky, r: 8 }));
 }
 

@@ -16,7 +16,7 @@ export const NOTES = {
   AWAY: "The host cannot be reached. The task is kept; trying again.",
 };
 
-const degrees = (value) => `${Math.round(value) + 0}°`;
+const degrees = (value) => `${String(Math.round(value) + 0).replace("-", "−")}°`;
 
 /** An error that ended a task, as a title and a sentence. */
 export function failure(error) {
@@ -96,7 +96,7 @@ export function faceNumbers(face, confidence, frontal) {
     ["Yaw", degrees(yaw), yawed ? `The nose points ${yawed} of the photograph.` : "The head is turned neither left nor right."],
     ["Pitch", degrees(pitch), pitched ? `The nose points ${pitched}.` : "The head is tilted neither up nor down."],
     ["Roll", degrees(roll), rolled ? `The head leans ${rolled} in the photograph.` : "The head is upright."],
-    ["Photograph", `${face.image.width} × ${face.image.height}`, "Width and height of the upright photograph, in pixels."],
+    ["Picture", `${face.image.width} × ${face.image.height}`, "Width and height of the upright photograph, in pixels."],
   ];
 }
 

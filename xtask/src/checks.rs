@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use clap::ValueEnum;
 
 use crate::workspace::Workspace;
-use crate::{bench, examples, progress, setup, system};
+use crate::{bench, examples, progress, setup, system, testers};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -39,13 +39,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     let chosen = |check: &Check| options.only.is_empty() || options.only.contains(check);
     let checks: Vec<_> = Check::value_variants().iter().copied().filter(chosen).collect();
     if checks.contains(&Check::Tests) {
-        system::ensure_program("redis-server", "redis-server")?;
-        examples::ensure_programs()?;
-        setup::run(workspace)?;
-        if !setup::openvino(workspace)? {
-            progress::note("there is no OpenVINO for this system: its tests say that they are skipped");
-        }
-        examples::build(workspace)?;
+        set_up(workspace)?;
     }
     let start = Instant::now();
     let mut summary = Vec::new();
@@ -58,6 +52,19 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     }
     progress::note(&format!("== passed in {}: {}", progress::seconds(start.elapsed()), summary.join(", ")));
     Ok(())
+}
+
+/// Sets up what the tests need. What the system lacks is found out first.
+pub(crate) fn set_up(workspace: &Workspace) -> Result<()> {
+    system::ensure_program("redis-server", "redis-server")?;
+    examples::ensure_programs()?;
+    testers::ensure_programs()?;
+    setup::run(workspace)?;
+    if !setup::openvino(workspace)? {
+        progress::note("there is no OpenVINO for this system: its tests say that they are skipped");
+    }
+    examples::build(workspace)?;
+    testers::install(workspace)
 }
 
 /// Checks the formatting.

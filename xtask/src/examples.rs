@@ -81,18 +81,7 @@ fn javascript(workspace: &Workspace) -> Result<Option<String>> {
     let lock = files::digest(&place.desk.join("package-lock.json"))?.context("the example has a lock file")?;
     if fs::read_to_string(&stamp).ok().as_deref() != Some(&lock) {
         let spinner = progress::spinner("fetching componentize-js (60 MB)");
-        let mut npm = Command::new("npm");
-        npm.args([
-            "ci",
-            "--ignore-scripts",
-            "--no-audit",
-            "--no-fund",
-            "--prefer-offline",
-            "--loglevel=error",
-            "--cache",
-        ]);
-        npm.arg(workspace.downloads.join("npm"));
-        execute(npm, &place.desk, "npm ci")?;
+        install_modules(&place.desk, &workspace.downloads)?;
         spinner.finish_and_clear();
         ensure!(modules.is_dir(), "npm left no {}", modules.display());
         files::write(&stamp, lock.as_bytes())?;
@@ -103,6 +92,14 @@ fn javascript(workspace: &Workspace) -> Result<Option<String>> {
     execute(npm, &place.desk, "npm run build")?;
     spinner.finish_and_clear();
     place.keep_with(&place.desk.join("scorer-javascript.wasm"), &inputs)
+}
+
+/// Installs what the lock file in `folder` pins, without running any package's own scripts.
+pub(crate) fn install_modules(folder: &Path, downloads: &Path) -> Result<()> {
+    let mut npm = Command::new("npm");
+    npm.args(["ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline", "--loglevel=error", "--cache"]);
+    npm.arg(downloads.join("npm"));
+    execute(npm, folder, "npm ci")
 }
 
 /// Where one example is built, and where its component is kept.
@@ -159,7 +156,7 @@ impl Place {
 }
 
 /// Runs a tool in `folder`. What it says is shown only when it fails.
-fn execute(mut command: Command, folder: &Path, name: &str) -> Result<()> {
+pub(crate) fn execute(mut command: Command, folder: &Path, name: &str) -> Result<()> {
     let output = command
         .current_dir(folder)
         .stdin(Stdio::null())

@@ -10,7 +10,7 @@
 //! - `soak`: what `cargo xtask soak` runs.
 //! - `examples`: the example scorers in several languages; `template` makes a folder from one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
-//! - `system`: programs of the system that tests run.
+//! - `system`: programs of the system that tests run. `testers`: the tools that test from outside.
 //! - `workspace`: where things lie. `progress`: what a person sees.
 
 mod archive;
@@ -28,6 +28,7 @@ mod setup;
 mod soak;
 mod system;
 mod template;
+mod testers;
 mod workspace;
 
 use std::process::ExitCode;
@@ -55,6 +56,9 @@ enum Chore {
         /// Add OpenVINO, the other inference library (x86-64; 59 MB to fetch). `nn.backend = "openvino"` runs on it.
         #[arg(long)]
         openvino: bool,
+        /// Also what only the tests need: system packages, example scorers, Schemathesis and Playwright.
+        #[arg(long)]
+        tests: bool,
     },
     /// Set up, start the host, verify a matching and a non-matching pair of photographs, and stay up.
     Demo(demo::Options),
@@ -102,8 +106,12 @@ fn main() -> ExitCode {
 fn run(chore: &Chore) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match chore {
-        Chore::Setup { openvino } => {
-            setup::run(&workspace)?;
+        Chore::Setup { openvino, tests } => {
+            if *tests {
+                checks::set_up(&workspace)?;
+            } else {
+                setup::run(&workspace)?;
+            }
             if *openvino && !setup::openvino(&workspace)? {
                 bail!("there is no OpenVINO for this system{MEND}use nn.backend = \"onnx\", the default");
             }

@@ -59,7 +59,7 @@ fn download(archive: &Archive, cache: &Path, place: &Path) -> Result<()> {
     };
     prepare().map_err(|error| files::refusal(&desk, &error))?;
 
-    let (program, arguments) = pip()?;
+    let (program, arguments) = program()?;
     let mut command = Command::new(program);
     command.args(arguments).args(["download", "--no-input", "--disable-pip-version-check", "--no-cache-dir"]);
     command.args(["--no-deps", "--progress-bar", "off"]).args(archive.pip_options());
@@ -123,7 +123,7 @@ fn size_of_folder(folder: &Path) -> u64 {
 }
 
 /// How pip is called here.
-fn pip() -> Result<(&'static str, &'static [&'static str])> {
+pub(crate) fn program() -> Result<(&'static str, &'static [&'static str])> {
     const CANDIDATES: [(&str, &[&str]); 3] = [("python3", &["-m", "pip"]), ("pip3", &[]), ("pip", &[])];
     let answers = |(program, arguments): &(&str, &[&str])| {
         let mut command = Command::new(program);

@@ -16,6 +16,7 @@ mod hostile_bodies;
 mod hostile_files;
 mod languages;
 mod limits;
+mod openapi;
 mod operations;
 mod privacy;
 mod refusals;

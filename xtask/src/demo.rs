@@ -86,7 +86,12 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode> 
         host.stop()?;
         return Ok(if right { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
-    progress::note(&format!("visavis answers on {}; press Ctrl-C to stop it", host.address));
+    progress::note(&format!(
+        "\nThe page is at {0}/ : open it in a browser and compare two photographs; samples lie in {1}\n\
+         The interface is described at {0}/docs ; press Ctrl-C to stop",
+        host.address,
+        workspace.assets.join("photos").display()
+    ));
     while let Err(RecvTimeoutError::Timeout) = interrupt.recv_timeout(Duration::from_millis(500)) {
         ensure!(
             !host.ended()?,

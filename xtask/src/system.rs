@@ -13,7 +13,13 @@ use crate::progress;
 
 /// Makes sure that `program` can be run; `package` is what Debian calls it.
 pub(crate) fn ensure_program(program: &str, package: &str) -> Result<()> {
-    if is_installed(program) {
+    ensure_any(&[program], package)
+}
+
+/// The same for a program that goes by several names, of which Debian's comes first.
+pub(crate) fn ensure_any(programs: &[&str], package: &str) -> Result<()> {
+    let program = programs.first().copied().unwrap_or(package);
+    if programs.iter().any(|program| is_installed(program)) {
         return Ok(());
     }
     let mend = format!("mend: install {program}, on Debian as root with `apt-get install {package}`");
@@ -59,5 +65,6 @@ mod tests {
         assert!(is_installed("sh"));
         assert!(!is_installed("no-such-program-anywhere"));
         ensure_program("sh", "dash").unwrap();
+        ensure_any(&["no-such-program-anywhere", "sh"], "dash").unwrap();
     }
 }

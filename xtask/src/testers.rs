@@ -18,7 +18,7 @@ const PYTHON: u32 = 11;
 
 /// Makes sure that the system has what the tools run on.
 pub(crate) fn ensure_programs() -> Result<()> {
-    system::ensure_program("chromium", "chromium")?;
+    system::ensure_any(&["chromium", "chromium-browser", "google-chrome"], "chromium")?;
     let answer = Command::new("python3")
         .args(["-c", "import sys; print(sys.version_info.minor)"])
         .stdin(Stdio::null())

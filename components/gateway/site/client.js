@@ -14,14 +14,13 @@ export class Refusal extends Error {
 /** There was no answer. */
 export class Away extends Error {}
 
-async function ask(target, options) {
+async function ask(target, options = {}) {
   let response;
   let body;
   try {
     response = await fetch(target, { cache: "no-store", ...options });
     body = await response.text();
   } catch (error) {
-    if (error.name === "AbortError") throw error;
     throw new Away("the host gave no answer", { cause: error });
   }
   let value;
@@ -45,8 +44,8 @@ export async function submit(photographs, wishes) {
 }
 
 /** How a task stands, after its end or after so many seconds. */
-export function status(id, wait, signal) {
-  return ask(`/status/${id}?wait=${wait}`, { signal });
+export function status(id, wait) {
+  return ask(`/status/${id}?wait=${wait}`);
 }
 
 /** Takes a task back. */
@@ -65,13 +64,13 @@ const PATIENCE = 60_000;
 /**
  * Follows a task to its end and answers how it ended. `told` hears of each state, and of `AWAY` while the host gives no answer.
  */
-export async function follow(id, told, signal) {
+export async function follow(id, told) {
   let wait = 0;
   let away = null;
   for (;;) {
     let pause = 1;
     try {
-      const task = await status(id, wait, signal);
+      const task = await status(id, wait);
       away = null;
       told(task.status);
       if (isFinal(task.status)) return task;
@@ -86,6 +85,5 @@ export async function follow(id, told, signal) {
       pause = Math.min(error.retryAfter ?? 1, 5);
     }
     if (pause > 0) await new Promise((done) => setTimeout(done, pause * 1000));
-    signal.throwIfAborted();
   }
 }

@@ -9,7 +9,7 @@ import { AWAY, NOTES, STEPS, failure, refusal } from "./words.js";
 
 const place = (id) => document.getElementById(id);
 const slots = [0, 1].map((index) => new Slot(place(`slot${index + 1}`), index, changed));
-/** The task that is under way: its id once it has one, and what ends its being followed. */
+/** The task that is under way: its id once it has one, and whether the user took it back. */
 let running = null;
 
 place("form").addEventListener("submit", (event) => {
@@ -60,7 +60,7 @@ async function verify() {
     place("threshold").focus();
     return;
   }
-  const task = { id: null, revoked: false, following: new AbortController() };
+  const task = { id: null, revoked: false };
   running = task;
   busy(true);
   step("SENDING");
@@ -69,7 +69,7 @@ async function verify() {
     task.id = await submit(slots.map((slot) => slot.file), wishes());
     // Cancelled before there was anything to cancel.
     if (task.revoked) await revoke(task.id).catch(() => {});
-    ended(await follow(task.id, step, task.following.signal));
+    ended(await follow(task.id, step));
   } catch (error) {
     if (error instanceof Refusal) refused(error);
     else if (error instanceof Away) trouble(AWAY, true);

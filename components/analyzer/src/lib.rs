@@ -11,7 +11,7 @@
 mod graph;
 mod networks;
 
-use face::decode::{self, DecodeError};
+use face::decode::{self, DecodeError, Draft};
 use face::embedding::Crop;
 use face::mtcnn::{self, Detection};
 use face::resize::Normalization;
@@ -38,19 +38,15 @@ struct Analyzer;
 impl Guest for Analyzer {
     fn analyze(photograph: Vec<u8>, settings: Settings) -> Result<Analysis, Failure> {
         let mut clock = Clock::default();
-        let decoded = decode::decode(&photograph, settings.max_pixels)?;
-        // The encoded bytes are no longer needed, and memory is bounded.
-        drop(photograph);
+        let max_side = usize::try_from(settings.detect_max_side).unwrap_or(usize::MAX);
+        // Faces are searched on a smaller copy anyway. A draft of twice its sides is as good a source for it as the whole.
+        let longer = if max_side == 0 { usize::MAX } else { max_side.saturating_mul(2) };
+        let Draft { photograph: mut decoded, width, height } = decode::draft(&photograph, settings.max_pixels, longer)?;
         clock.lap("decode");
 
         let mut cascade = Cascade::load(&settings.detector).map_err(inference)?;
-        let found = search::faces(
-            &decoded,
-            usize::try_from(settings.detect_max_side).unwrap_or(usize::MAX),
-            &cascade_settings(&settings),
-            &mut cascade,
-        )
-        .map_err(inference)?;
+        let mut found =
+            search::faces(&decoded, max_side, &cascade_settings(&settings), &mut cascade).map_err(inference)?;
         clock.lap("detect");
 
         let crop = Crop {
@@ -63,6 +59,19 @@ impl Guest for Analyzer {
             Embed::Every => found.len(),
             Embed::MostProminent => found.len().min(1),
         };
+        // In pixels of the photograph, whatever was decoded of it.
+        let mut whole = found.clone();
+        if (decoded.width(), decoded.height()) != (width, height) {
+            let (across, down) = (width as f32 / decoded.width() as f32, height as f32 / decoded.height() as f32);
+            whole.iter_mut().for_each(|face| search::enlarge(face, across, down));
+            if found[..wanted].iter().any(|face| crop.wants_more(&decoded, &face.bounding_box)) {
+                decoded = decode::decode(&photograph, settings.max_pixels)?;
+                found.clone_from(&whole);
+                clock.lap("decode");
+            }
+        }
+        // The encoded bytes are no longer needed, and memory is bounded.
+        drop(photograph);
         let mut embeddings = Vec::with_capacity(found.len());
         if wanted > 0 {
             let embedder = Embedder::load(&settings.embedder).map_err(inference)?;
@@ -81,9 +90,9 @@ impl Guest for Analyzer {
         embeddings.resize(found.len(), Vec::new());
 
         Ok(Analysis {
-            width: decoded.width() as u32,
-            height: decoded.height() as u32,
-            faces: found.into_iter().zip(embeddings).map(|(face, embedding)| describe(&face, embedding)).collect(),
+            width: width as u32,
+            height: height as u32,
+            faces: whole.into_iter().zip(embeddings).map(|(face, embedding)| describe(&face, embedding)).collect(),
             timings: clock.timings,
         })
     }

@@ -43,6 +43,37 @@ pub fn decode(bytes: &[u8], max_pixels: u64) -> Result<Photograph, DecodeError> 
     }
 }
 
+/// A photograph that was decoded with as many pixels as are needed.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    /// What was decoded, upright.
+    pub photograph: Photograph,
+    /// Width of the whole photograph, upright, pixels.
+    pub width: usize,
+    /// Height of the whole photograph, upright, pixels.
+    pub height: usize,
+}
+
+impl Draft {
+    /// Whether it has all pixels.
+    pub fn is_whole(&self) -> bool {
+        (self.width, self.height) == (self.photograph.width(), self.photograph.height())
+    }
+}
+
+/// Decodes as [`decode`] does, but of a large JPEG only a half, a quarter or an eighth of each side, as long as the longer side
+/// has at least `longer` pixels. All of the file is read and checked, and the frequencies that a smaller copy could not show
+/// are left out.
+pub fn draft(bytes: &[u8], max_pixels: u64, longer: usize) -> Result<Draft, DecodeError> {
+    match Format::sniff(bytes)? {
+        Format::Jpeg => jpeg::draft(bytes, max_pixels, longer),
+        Format::Raster(format) => {
+            let photograph = raster::decode(bytes, format, max_pixels)?;
+            Ok(Draft { width: photograph.width(), height: photograph.height(), photograph })
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Format {
     Jpeg,

@@ -69,6 +69,13 @@ impl Crop {
         Region { x, y, width, height }
     }
 
+    /// Whether a face has so few pixels in a draft of its photograph that the crop would come out blurred: under one and a
+    /// half times the crop's own.
+    pub fn wants_more(&self, draft: &Photograph, face: &BoundingBox) -> bool {
+        let Region { width, height, .. } = self.region(draft, face);
+        2 * width.min(height) < 3 * self.size
+    }
+
     /// The network's input for one face, f32 [3, size, size], planar RGB, appended to `planes`.
     pub fn append(&self, photograph: &Photograph, face: &BoundingBox, planes: &mut Vec<f32>) {
         let pixels = resize::bilinear(photograph, self.region(photograph, face), self.size, self.size);

@@ -47,7 +47,8 @@ where
     Ok(faces)
 }
 
-fn enlarge(face: &mut Detection, across: f32, down: f32) {
+/// Stretches where a face is, from the pixels of a copy to those of the photograph.
+pub fn enlarge(face: &mut Detection, across: f32, down: f32) {
     let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
     face.bounding_box = BoundingBox::new(x1 * across, y1 * down, x2 * across, y2 * down);
     let points = face.landmarks.to_array().map(|point| Point::new(point.x * across, point.y * down));

@@ -3,33 +3,43 @@
 //! Owns the walk over the file's markers, which tells truncated and lying files before anything is decoded: a decoder
 //! alone fills what is missing with grey, and a face may be there. Must never know the other formats.
 
-use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat};
+use libjpeg_turbo_rs::{DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
-use super::{DecodeError, broken, check_size, orientation};
+use super::{DecodeError, Draft, broken, check_size, orientation};
 use crate::photograph::Photograph;
 
 /// More scans than any encoder writes; each makes the decoder walk over the whole image again.
 const MAX_SCANS: usize = 100;
 
 pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Photograph, DecodeError> {
+    draft(bytes, max_pixels, usize::MAX).map(|draft| draft.photograph)
+}
+
+pub(super) fn draft(bytes: &[u8], max_pixels: u64, longer: usize) -> Result<Draft, DecodeError> {
     let Header { frame, inverted } = inspect(bytes, max_pixels)?;
     let inks = frame.components == 4;
+    let divisor = frame.divisor(longer);
     let limits = DecodeLimits { max_pixels, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let decoder = Decoder::new_with_limits(bytes, limits)
         .map_err(refusal)?
         .with_output_format(if inks { PixelFormat::Cmyk } else { PixelFormat::Rgb })
+        .with_scale(ScalingFactor::new(1, divisor as u32))
         .with_stop_on_warning(true);
     let orientation = orientation::from_exif(decoder.exif_orientation());
     let image = decoder.decode_image().map_err(refusal)?;
-    if (image.width, image.height) != (frame.width, frame.height) {
+    let (width, height) = (frame.width.div_ceil(divisor), frame.height.div_ceil(divisor));
+    if (image.width, image.height) != (width, height) {
         return Err(broken("JPEG", "it declares two sizes"));
     }
     let mut pixels = image.data;
     if inks {
         print(&mut pixels, inverted);
     }
-    let photograph = Photograph::new(frame.width, frame.height, pixels);
-    Ok(orientation::apply(photograph.ok_or_else(|| broken("JPEG", "pixels are missing"))?, orientation))
+    let photograph = Photograph::new(width, height, pixels).ok_or_else(|| broken("JPEG", "pixels are missing"))?;
+    let photograph = orientation::apply(photograph, orientation);
+    let turned = orientation::turns(orientation);
+    let (width, height) = if turned { (frame.height, frame.width) } else { (frame.width, frame.height) };
+    Ok(Draft { photograph, width, height })
 }
 
 /// Cyan, magenta, yellow and black to the light that remains, in place: each ink and the black multiply. Programs that
@@ -182,6 +192,13 @@ impl Frame {
         let least_bits = blocks * if progressive { 1 } else { 2 };
         Ok(Self { width: width.into(), height: height.into(), components: sampling.len(), least_bits })
     }
+
+    /// By how much the sides can be divided so that the longer one keeps at least `longer` pixels: blocks of 8 x 8 can be
+    /// decoded to 1, 2, 4 or 8 pixels each way.
+    fn divisor(&self, longer: usize) -> usize {
+        let side = self.width.max(self.height);
+        [8, 4, 2].into_iter().find(|divisor| side.div_ceil(*divisor) >= longer).unwrap_or(1)
+    }
 }
 
 #[cfg(test)]
@@ -203,6 +220,15 @@ mod tests {
     fn a_whole_file_tells_its_size() {
         let frame = inspect(&skeleton(64, 32, 100), 4096).unwrap().frame;
         assert_eq!((frame.width, frame.height, frame.components), (64, 32, 1));
+    }
+
+    #[test]
+    fn a_draft_keeps_the_pixels_that_are_asked_for() {
+        let frame = |width, height| inspect(&skeleton(width, height, 9000), 1 << 24).unwrap().frame;
+        let divisors = [0, 500, 501, 1000, 1001, 2000, 2001, 4000, usize::MAX];
+        assert_eq!(divisors.map(|longer| frame(4000, 7).divisor(longer)), [8, 8, 4, 4, 2, 2, 1, 1, 1]);
+        assert_eq!(frame(7, 4000).divisor(500), 8);
+        assert_eq!(frame(9, 9).divisor(2), 8, "a part of a block is a pixel");
     }
 
     #[test]

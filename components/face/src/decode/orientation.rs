@@ -15,6 +15,12 @@ pub(super) fn from_exif(number: Option<u8>) -> Orientation {
     number.and_then(Orientation::from_exif).unwrap_or(Orientation::NoTransforms)
 }
 
+/// Whether the sides change places.
+pub(super) fn turns(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate90FlipH | Rotate270 | Rotate270FlipH)
+}
+
 /// Moves the pixels of a stored photograph to where they belong.
 pub(super) fn apply(stored: Photograph, orientation: Orientation) -> Photograph {
     let (width, height) = (stored.width(), stored.height());
@@ -79,7 +85,10 @@ mod tests {
             (8, &["da", "eb", "fc"]),
         ] {
             let orientation = Orientation::from_exif(exif).unwrap();
-            assert!(apply(photograph(stored), orientation) == upright, "EXIF orientation {exif}");
+            let stored = photograph(stored);
+            let sides = (stored.width(), stored.height());
+            assert_eq!(turns(orientation), sides != (3, 2), "EXIF orientation {exif}");
+            assert!(apply(stored, orientation) == upright, "EXIF orientation {exif}");
         }
     }
 

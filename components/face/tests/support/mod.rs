@@ -11,6 +11,7 @@ use face::embedding::Crop;
 use face::mtcnn::Settings;
 use face::photograph::Photograph;
 use face::resize::Normalization;
+use libjpeg_turbo_rs::{PixelFormat, Subsampling};
 use serde::Deserialize;
 
 /// The product's limit on pixels.
@@ -46,6 +47,13 @@ pub(crate) fn photo(name: &str) -> Vec<u8> {
 /// A sample photograph, decoded.
 pub(crate) fn photograph(name: &str) -> Photograph {
     face::decode::decode(&photo(name), MAX_PIXELS).unwrap_or_else(|error| panic!("{name}: {error}"))
+}
+
+/// A photograph as a JPEG of quality 90.
+pub(crate) fn jpeg(photograph: &Photograph) -> Vec<u8> {
+    let (width, height) = (photograph.width(), photograph.height());
+    libjpeg_turbo_rs::compress(photograph.pixels(), width, height, PixelFormat::Rgb, 90, Subsampling::S420)
+        .expect("any pixels can be written")
 }
 
 /// What facenet-pytorch finds on the sample photographs.

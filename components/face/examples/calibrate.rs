@@ -12,7 +12,7 @@ const HEAD: &str = "\
 ";
 
 fn main() {
-    let ranges = support::calibration::measure();
+    let ranges = support::calibration::measure(1);
     std::fs::write(TABLE, format!("{HEAD}{ranges}")).unwrap_or_else(|error| panic!("{TABLE}: {error}"));
     println!("{} ranges are in {TABLE}", ranges.names().count());
 }

@@ -110,7 +110,7 @@ impl Model {
 
     /// A constant of any numbers. There are as many as `shape` says; without a side it is one.
     pub(super) fn numbers<N: Number>(&mut self, name: &str, shape: &[usize], values: &[N]) {
-        let raw_data = values.iter().flat_map(|value| value.bytes()).collect();
+        let raw_data = values.iter().flat_map(Number::bytes).collect();
         let dims = shape.iter().map(|side| *side as i64).collect();
         self.graph.initializer.push(TensorProto { dims, data_type: N::CODE, name: name.to_owned(), raw_data });
     }

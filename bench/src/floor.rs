@@ -26,7 +26,7 @@ const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 }
 const SETTINGS: Settings =
     Settings { normalization: NORMALIZATION, thresholds: [0.6, 0.7, 0.7], pyramid_factor: 0.709, min_face: 20 };
 const CROP: Crop = Crop { size: 160, margin: 32.0, normalization: NORMALIZATION };
-const MAX_SIDE: usize = 640;
+const MAX_SIDE: usize = 480;
 const MAX_PIXELS: u64 = 40_000_000;
 
 /// What the sandbox, `wasi:nn` and the host may cost over the same code without them, percent.
@@ -48,7 +48,7 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
              is the analyzer's own code compiled for this processor, with sessions set as the host sets them; the figures of \
              visavis are the `timings_ms` of its results, and for the last step what a client waits over HTTP with the embedded \
              queue. Each round measures all three, one after the other.",
-            "Detection holds the copy of at most 640 pixels, the pyramid, all three networks of the cascade and what lies between \
+            "Detection holds the copy of at most 480 pixels, the pyramid, all three networks of the cascade and what lies between \
              them. The copy and the pyramid are measured once more by themselves.",
         ],
     );

@@ -112,7 +112,7 @@ async function slow(browser) {
       await now(second, "PENDING");
       await picture(second, "waiting");
       await page.getByRole("button", { name: "Cancel" }).click();
-      holds((await page.locator("#trouble").innerText()).startsWith("Cancelled"), await page.locator("#trouble").innerText());
+      await page.locator("#trouble", { hasText: /^Cancelled/ }).waitFor();
       await page.getByRole("button", { name: "Compare the two" }).waitFor();
       holds((await verdict(second)) === "The same person", "the second task ends");
     });

@@ -9,20 +9,18 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use chacha20poly1305::{XChaCha20Poly1305, XNonce};
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
+use self::cipher::{Cipher, KEY, NONCE, TAG};
 use super::private;
 use crate::task::TaskId;
+
+mod cipher;
 
 /// How many bytes sealing adds: tag, nonce, version.
 pub(super) const OVERHEAD: usize = TAG + NONCE + 1;
 
-const TAG: usize = 16;
-const NONCE: usize = 24;
 const VERSION: u8 = 1;
-const KEY: usize = 32;
 /// More than any accepted key file has, so that a wrong file is seen without being read in full.
 const READ_LIMIT: u64 = 256;
 
@@ -72,7 +70,7 @@ pub(super) enum SealError {
 
 /// The secrets of one queue, each derived from the key file for one use. Wiped from memory when dropped.
 pub(super) struct Key {
-    cipher: XChaCha20Poly1305,
+    cipher: Cipher,
     idempotency: Zeroizing<[u8; KEY]>,
     digest: Zeroizing<[u8; KEY]>,
     notice: Zeroizing<[u8; KEY]>,
@@ -158,18 +156,16 @@ impl Key {
     }
 
     fn derive(secret: &[u8; KEY]) -> Self {
-        let mut cipher = blake3::derive_key("visavis queue v1: sealing of payloads", secret);
+        let cipher = blake3::derive_key("visavis queue v1: sealing of payloads", secret);
         let print = blake3::derive_key("visavis queue v1: fingerprint of the key file", secret);
-        let key = Self {
-            cipher: XChaCha20Poly1305::new(&cipher.into()),
+        Self {
+            cipher: Cipher::new(cipher.into()),
             idempotency: blake3::derive_key("visavis queue v1: hashing of idempotency keys", secret).into(),
             digest: blake3::derive_key("visavis queue v1: digests of payloads", secret).into(),
             notice: blake3::derive_key("visavis queue v1: notices to all nodes", secret).into(),
             client: blake3::derive_key("visavis queue v1: hashing of clients", secret).into(),
             fingerprint: *print.first_chunk().expect("32 bytes hold 16"),
-        };
-        cipher.zeroize();
-        key
+        }
     }
 
     /// Proves to who has the same key file that it has written these words to all nodes. Compares in constant time.
@@ -181,11 +177,8 @@ impl Key {
     pub(super) fn seal(&self, id: TaskId, payload: &mut Vec<u8>) {
         let mut nonce = [0; NONCE];
         getrandom::fill(&mut nonce).expect("the operating system has random bytes");
-        let nonce = XNonce::from(nonce);
         payload.reserve(OVERHEAD);
-        self.cipher
-            .encrypt_in_place(&nonce, &associated(id), payload)
-            .expect("a payload is far below the cipher's limit of 256 GiB");
+        self.cipher.encrypt(&nonce, &associated(id), payload);
         payload.extend_from_slice(&nonce);
         payload.push(VERSION);
     }
@@ -197,7 +190,7 @@ impl Key {
         }
         let nonce = *sealed.last_chunk::<NONCE>().ok_or(SealError::Unknown)?;
         sealed.truncate(sealed.len() - NONCE);
-        self.cipher.decrypt_in_place(&XNonce::from(nonce), &associated(id), sealed).map_err(|_| SealError::Broken)
+        self.cipher.decrypt(&nonce, &associated(id), sealed).map_err(|_| SealError::Broken)
     }
 
     /// What stands for a client's idempotency key in the storage.

@@ -256,9 +256,7 @@ impl Rollout {
         };
         match canary {
             None => {
-                self.serve(next, pipeline, &changes, Some((deployment, replaced)))?;
-                let mut state = self.state();
-                state.history.note(Event::Deployed, &records, &by, None);
+                self.serve(next, pipeline, &changes, Some((deployment, replaced)), (Event::Deployed, &by))?;
                 Ok(report("serving"))
             }
             Some(percent) => {
@@ -293,9 +291,7 @@ impl Rollout {
         if !self.config.slots.contains_key(&slot) {
             return Err(Refusal::NotHere { slot });
         }
-        if let Some(trial) = self.end_trial(|trial| trial.changes.records().contains_key(&slot)) {
-            let why = "its trial was called off".to_owned();
-            self.state().history.note(Event::TakenBack, &trial.changes.records(), by, Some(why));
+        if self.end_trial(|trial| trial.changes.records().contains_key(&slot), by, "its trial was called off") {
             return Ok(self.serving());
         }
         let (parts, back) = {
@@ -305,13 +301,9 @@ impl Rollout {
             let back = replaced.against(&state.parts, deployment);
             (state.parts.with(&back).0, back)
         };
-        if let Some(trial) = self.end_trial(|_| true) {
-            let why = "what it was compared with is rolled back".to_owned();
-            self.state().history.note(Event::TakenBack, &trial.changes.records(), by, Some(why));
-        }
+        self.end_trial(|_| true, by, "what it was compared with is rolled back");
         let pipeline = parts.crew.as_ref().map(|crew| crew.pipeline(&self.cores));
-        self.serve(parts, pipeline, &back, None)?;
-        self.state().history.note(Event::RolledBack, &back.records(), by, None);
+        self.serve(parts, pipeline, &back, None, (Event::RolledBack, by))?;
         Ok(self.serving())
     }
 
@@ -324,13 +316,15 @@ impl Rollout {
         self.deploy(Order { what, signature: None, canary: None, expected_changes, by: by.to_owned() }).await
     }
 
-    /// Notes `parts` on disk and lets them serve; a deployment can be undone by what it `replaced`.
+    /// Notes `parts` on disk and lets them serve; a deployment can be undone by what it `replaced`. Who sees them serve finds
+    /// the event in the history.
     fn serve(
         &self,
         parts: Parts,
         pipeline: Option<Arc<Pipeline>>,
         changes: &Changes,
         replaced: Option<(u64, Changes)>,
+        (event, by): (Event, &str),
     ) -> Result<(), Refusal> {
         let mut state = self.state();
         let replaced = state.replaced_under(&parts, replaced);
@@ -343,6 +337,7 @@ impl Rollout {
         }
         state.parts = parts;
         state.replaced = replaced;
+        state.history.note(event, &changes.records(), by, None);
         Ok(())
     }
 
@@ -350,14 +345,12 @@ impl Rollout {
     async fn trial_ended(&self, Ended { trial: number, ending }: Ended) {
         let _turn = self.turn.lock().await;
         // Whoever had the turn before may have ended it otherwise.
-        let Some(trial) = self.state().trial.take_if(|trial| trial.deployment == number) else { return };
+        let mut state = self.state();
+        let Some(trial) = state.trial.take_if(|trial| trial.deployment == number) else { return };
         let records = trial.changes.records();
         match ending {
-            Ending::TakenBack(why) => {
-                self.state().history.note(Event::TakenBack, &records, ITSELF, Some(why));
-            }
+            Ending::TakenBack(why) => state.history.note(Event::TakenBack, &records, ITSELF, Some(why)),
             Ending::Promoted => {
-                let mut state = self.state();
                 let (parts, replaced) = state.parts.with(&trial.changes);
                 let replaced = state.replaced_under(&parts, Some((trial.deployment, replaced)));
                 let saved = block_in_place(|| self.store.save(&state.active(&parts), &state.soon(&replaced)));
@@ -376,10 +369,10 @@ impl Rollout {
         }
     }
 
-    /// Ends the trial if it is one of those.
-    fn end_trial(&self, one_of: impl FnOnce(&Trial) -> bool) -> Option<Trial> {
+    /// Ends the trial if it is one of those, and notes who ended it and why. False: it is none of them.
+    fn end_trial(&self, one_of: impl FnOnce(&Trial) -> bool, by: &str, why: &str) -> bool {
         let mut state = self.state();
-        let trial = state.trial.take_if(|trial| one_of(trial))?;
+        let Some(trial) = state.trial.take_if(|trial| one_of(trial)) else { return false };
         let called_off = [
             self.gateway.as_ref().is_some_and(|switch| switch.call_off()),
             self.pipeline.as_ref().is_some_and(|switch| switch.call_off()),
@@ -393,7 +386,8 @@ impl Rollout {
                 switch.replace(crew.pipeline(&self.cores));
             }
         }
-        Some(trial)
+        state.history.note(Event::TakenBack, &trial.changes.records(), by, Some(why.to_owned()));
+        true
     }
 
     fn serving(&self) -> BTreeMap<Slot, Record> {

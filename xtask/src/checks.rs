@@ -78,8 +78,9 @@ impl Check {
         let cargo = |arguments: &[&str], variables| setup::cargo(workspace, arguments.iter().copied(), variables);
         match self {
             Self::Format => format(workspace),
-            Self::Lints => cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
-            Self::Docs => cargo(&["doc", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),
+            // In the profile of all else, whose macros and build scripts are there already.
+            Self::Lints => cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
+            Self::Docs => cargo(&["doc", "--release", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),
             Self::Models => setup::rebuild_models(workspace).map(|done| progress::note(&done)),
             Self::Tests => cargo(&["test", "--release", "--workspace"], &[]),
             Self::Bench => bench::check(workspace),

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
@@ -16,6 +16,7 @@ mod end_to_end;
 mod floor;
 mod growth;
 mod host;
+mod inference;
 mod load;
 mod machine;
 mod networks;
@@ -63,7 +64,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 6] = [
+const BENCHMARKS: [Benchmark; 7] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -89,6 +90,11 @@ const BENCHMARKS: [Benchmark; 6] = [
         name: "host",
         about: "requests a second around a gateway that only greets, beside wasmtime serve and bare hyper",
         run: host::run,
+    },
+    Benchmark {
+        name: "inference",
+        about: "inferences a second through wasi:nn, beside wasmtime's own ONNX backend",
+        run: inference::run,
     },
 ];
 

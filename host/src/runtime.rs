@@ -16,6 +16,7 @@
 //! - `slot`: one plugged-in component, from its bytes to a call on a fresh store.
 //! - `switch`: what serves now, what is tried beside it, and what served before.
 //! - `canary`: when a trial has shown enough, a pure function.
+//! - `pace`: a measurement that a benchmark orders.
 //! - `gateway`, `analyzer`, `scorer`, `annotator`: one slot each, with the calls that its world exports.
 
 pub(crate) mod analyzer;
@@ -27,6 +28,8 @@ mod engine;
 pub(crate) mod gateway;
 mod guest;
 pub(crate) mod limits;
+#[cfg(test)]
+mod pace;
 pub(crate) mod portable;
 pub(crate) mod scorer;
 mod slot;

@@ -43,8 +43,13 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     let mut command = Command::new(program);
     command.args(&options.names).current_dir(&workspace.root).env("VISAVIS_BIN", workspace.host());
     command.env("VISAVIS_ASSETS", &workspace.assets).env("VISAVIS_CACHE", &workspace.downloads);
-    if options.names.is_empty() || options.names.iter().any(|name| name == "queue") {
+    let chosen =
+        |names: &[&str]| options.names.is_empty() || options.names.iter().any(|name| names.contains(&name.as_str()));
+    if chosen(&["queue", "inference"]) {
         command.env("VISAVIS_PACE_BIN", host_tests(workspace)?);
+    }
+    if chosen(&["inference"]) {
+        command.env("VISAVIS_STOCK_BIN", stock(workspace)?);
     }
     if options.quick {
         command.arg("--quick");
@@ -81,7 +86,14 @@ fn build(workspace: &Workspace) -> Result<PathBuf> {
     Ok(workspace.target.join("release").join(format!("visavis-bench{}", env::consts::EXE_SUFFIX)))
 }
 
-/// The host's own tests as a program: among them is the measurement of its queues.
+/// wasmtime's wasi-nn around its own ONNX backend. Its wasmtime is compiled apart from the host's, some minutes once.
+fn stock(workspace: &Workspace) -> Result<PathBuf> {
+    let (folder, target) = (workspace.root.join("bench/stock"), workspace.target.join("visavis-bench/stock"));
+    setup::cargo_in(&folder, &target, ["build", "--release", "--locked"])?;
+    Ok(target.join("release").join(format!("visavis-bench-stock{}", env::consts::EXE_SUFFIX)))
+}
+
+/// The host's own tests as a program: among them are measurements of its parts.
 fn host_tests(workspace: &Workspace) -> Result<PathBuf> {
     #[derive(Deserialize)]
     struct Message {

@@ -16,8 +16,12 @@ use crate::workspace::Workspace;
 const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 
 /// The components that only tests and benchmarks plug in: the package, and the file's name.
-const FOR_TESTS: [(&str, &str); 3] =
-    [("stub-analyzer", "stub_analyzer"), ("wayward-scorer", "wayward_scorer"), ("hello-gateway", "hello_gateway")];
+const FOR_TESTS: [(&str, &str); 4] = [
+    ("stub-analyzer", "stub_analyzer"),
+    ("wayward-scorer", "wayward_scorer"),
+    ("hello-gateway", "hello_gateway"),
+    ("inferring-analyzer", "inferring_analyzer"),
+];
 
 /// The library that tests set a process' clock with.
 const CLOCK: &str = "step-clock";

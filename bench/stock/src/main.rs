@@ -1,0 +1,178 @@
+//! One measurement of wasmtime's own wasi-nn on its own ONNX backend, as `cargo xtask bench inference` orders it.
+//!
+//! Owns a host of the least that runs an analyzer: an engine, a store for each call, the backend as it comes. Must never be tuned:
+//! it is what anybody gets who follows wasmtime's example.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+use wasmtime::component::{Component, Linker, ResourceTable};
+use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
+use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
+use wasmtime_wasi_nn::backend::BackendInner;
+use wasmtime_wasi_nn::backend::onnx::OnnxBackend;
+use wasmtime_wasi_nn::wit::{ExecutionTarget, WasiNnCtx, WasiNnView};
+use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
+
+use self::bindings::AnalyzerPre;
+use self::bindings::exports::visavis::face::analyze::{Detector, Embed, Embedder, Settings};
+
+#[allow(clippy::all)]
+mod bindings {
+    wasmtime::component::bindgen!({
+        inline: "
+            package visavis:stock;
+            world analyzer {
+                export visavis:face/analyze@0.1.0;
+            }
+        ",
+        path: "../../wit",
+    });
+}
+
+/// What to measure; the host's `runtime::pace` is given the same.
+#[derive(Deserialize)]
+struct Order {
+    /// The component that infers.
+    component: PathBuf,
+    /// The ONNX Runtime.
+    library: PathBuf,
+    /// The graph's name and its model.
+    graph: (String, PathBuf),
+    /// What the component is told.
+    words: String,
+    /// How many call at a time.
+    callers: usize,
+    seconds: f64,
+    /// The file that the answer is written to.
+    answer: PathBuf,
+}
+
+/// What was measured.
+#[derive(Serialize)]
+struct Pace {
+    seconds: f64,
+    /// One value a call.
+    milliseconds: Vec<f64>,
+    /// What the graph answered.
+    output: Vec<f32>,
+}
+
+/// Graphs by their names.
+#[derive(Default)]
+struct Named(HashMap<String, Graph>);
+
+impl GraphRegistry for Named {
+    fn get(&self, name: &str) -> Option<&Graph> {
+        self.0.get(name)
+    }
+
+    fn get_mut(&mut self, name: &str) -> Option<&mut Graph> {
+        self.0.get_mut(name)
+    }
+}
+
+/// The data of one store.
+struct Guest {
+    table: ResourceTable,
+    wasi: WasiCtx,
+    nn: WasiNnCtx,
+}
+
+impl WasiView for Guest {
+    fn ctx(&mut self) -> WasiCtxView<'_> {
+        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+    }
+}
+
+fn main() -> Result<()> {
+    let order = std::env::var("VISAVIS_PACE").context("`cargo xtask bench inference` sets VISAVIS_PACE")?;
+    let order: Order = serde_json::from_str(&order).context("an order of the benchmark")?;
+    ort::init_from(order.library.to_string_lossy()).commit()?;
+    let mut config = Config::new();
+    config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()));
+    let engine = Engine::new(&config).map_err(|error| anyhow!("{error:#}"))?;
+    let pre = Arc::new(load(&engine, &order).map_err(|error| anyhow!("{error:#}"))?);
+    let (name, model) = &order.graph;
+    let graph = OnnxBackend::default().load(&[&fs::read(model)?], ExecutionTarget::Cpu)?;
+
+    let call = |graph: &Graph| -> Result<Vec<f32>> {
+        let registry = Registry::from(Named(HashMap::from([(name.clone(), graph.clone())])));
+        let (table, wasi) = (ResourceTable::new(), WasiCtx::builder().build());
+        let mut store = Store::new(&engine, Guest { table, wasi, nn: WasiNnCtx::new([], registry) });
+        let instance = pre.instantiate(&mut store).map_err(|error| anyhow!("{error:#}"))?;
+        let analysis = instance.visavis_face_analyze().call_analyze(&mut store, order.words.as_bytes(), &settings());
+        let analysis = analysis.map_err(|error| anyhow!("{error:#}"))?.map_err(|failure| anyhow!("{failure:?}"))?;
+        Ok(analysis.faces.into_iter().next().context("an output")?.embedding)
+    };
+    let output = call(&graph)?;
+    let start = Instant::now();
+    let end = start + Duration::from_secs_f64(order.seconds);
+    let milliseconds = thread::scope(|scope| {
+        let callers: Vec<_> = (0..order.callers)
+            .map(|_| {
+                scope.spawn(|| -> Result<Vec<f64>> {
+                    let mut milliseconds = Vec::new();
+                    while Instant::now() < end {
+                        let begin = Instant::now();
+                        call(&graph)?;
+                        milliseconds.push(begin.elapsed().as_secs_f64() * 1e3);
+                    }
+                    Ok(milliseconds)
+                })
+            })
+            .collect();
+        let all = callers.into_iter().map(|caller| caller.join().map_err(|_| anyhow!("a caller panicked"))?);
+        all.collect::<Result<Vec<_>>>()
+    })?
+    .concat();
+    let pace = Pace { seconds: start.elapsed().as_secs_f64(), milliseconds, output };
+    fs::write(&order.answer, serde_json::to_vec(&pace)?).context("the answer cannot be written")
+}
+
+/// Compiles the component.
+fn load(engine: &Engine, order: &Order) -> wasmtime::Result<AnalyzerPre<Guest>> {
+    let mut linker = Linker::new(engine);
+    wasmtime_wasi::p2::add_to_linker_sync(&mut linker)?;
+    wasmtime_wasi_nn::wit::add_to_linker(&mut linker, |guest: &mut Guest| {
+        WasiNnView::new(&mut guest.table, &mut guest.nn)
+    })?;
+    let component = Component::from_file(engine, &order.component)?;
+    AnalyzerPre::new(linker.instantiate_pre(&component)?)
+}
+
+/// What an analyzer is told; this one looks at none of it.
+fn settings() -> Settings {
+    let none = String::new;
+    let (mean, scale) = (0.0, 1.0);
+    Settings {
+        detector: Detector {
+            proposal: none(),
+            refinement: none(),
+            output: none(),
+            mean,
+            scale,
+            thresholds: (0.0, 0.0, 0.0),
+            pyramid_factor: 0.0,
+        },
+        embedder: Embedder {
+            graph: none(),
+            input: none(),
+            output: none(),
+            size: 0,
+            mean,
+            scale,
+            crop_margin: 0.0,
+            dimension: 0,
+        },
+        embed: Embed::Every,
+        min_face: 0,
+        detect_max_side: 0,
+        max_pixels: 0,
+    }
+}

@@ -54,7 +54,8 @@ const SHARE: &str = "share/visavis";
 pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     setup::assets(workspace)?;
     progress::step("host", || {
-        setup::cargo(workspace, ["build", "--profile", &options.profile, "--workspace", "--bin", "visavis"], &[])?;
+        let build = ["build", "--profile", &options.profile, "--workspace", "--bin", "visavis"];
+        setup::cargo(workspace, build.into_iter().chain(["--features", "visavis/every-architecture"]), &[])?;
         Ok(Some(format!("built with the profile {}", options.profile)))
     })?;
     let program = workspace.target.join(&options.profile).join("visavis");

@@ -24,7 +24,7 @@ const HEADER: usize = MAGIC.len() + 32;
 /// More than any component's code; a larger file is none.
 const LARGEST: u64 = 512 << 20;
 
-/// The processors of one architecture that this program's compiler can make code for.
+/// The architecture that this program runs on.
 const ARCHITECTURE: &str = std::env::consts::ARCH;
 
 /// Code cannot be made for other machines.
@@ -36,10 +36,7 @@ pub(crate) enum PortableError {
     )]
     System(String),
     /// The compiler was built without it.
-    #[error(
-        "the compiler of this program makes code for {ARCHITECTURE} alone, not for {target} ({reason}); run `visavis compile` on a machine of that \
-         architecture"
-    )]
+    #[error("the compiler of this program makes no code for {target} ({reason}); {}", mend())]
     Architecture {
         /// The target that was asked for.
         target: String,
@@ -62,6 +59,15 @@ pub(crate) enum PortableError {
         /// Its words.
         reason: io::Error,
     },
+}
+
+/// What helps where the compiler does not know an architecture.
+fn mend() -> &'static str {
+    if cfg!(feature = "every-architecture") {
+        "it knows x86_64, aarch64, riscv64 and s390x"
+    } else {
+        "the program in the archive of `cargo xtask dist` knows x86_64, aarch64, riscv64 and s390x"
+    }
 }
 
 /// A compiler for every machine of one architecture.
@@ -285,10 +291,28 @@ mod tests {
         let refused = |target| Portable::new(Some(target)).map(|it| it.describe()).unwrap_err().to_string();
         assert!(refused("x86_64-apple-darwin").contains("Linux alone"));
         assert!(refused("nonsense").contains("unknown-linux-gnu"));
-        let other = if ARCHITECTURE == "x86_64" { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
-        let message = refused(other);
-        assert!(message.contains(other) && message.contains("on a machine of that architecture"), "{message}");
+        let message = refused("sparc64-unknown-linux-gnu");
+        assert!(message.contains("sparc64-unknown-linux-gnu") && message.contains("aarch64"), "{message}");
         let musl = Portable::new(Some(&format!("{ARCHITECTURE}-unknown-linux-musl"))).unwrap();
         assert!(musl.describe().starts_with(&format!("{ARCHITECTURE}-unknown-linux-gnu")));
+    }
+
+    /// As ELF numbers them, at byte 18.
+    #[test]
+    fn code_is_made_for_the_machine_that_is_asked_for() {
+        let empty = *b"\0asm\x0d\0\x01\0";
+        let source = Source::new(empty, "the empty component");
+        for (architecture, number) in [("x86_64", 62), ("aarch64", 183), ("riscv64gc", 243), ("s390x", 22)] {
+            let folder = tempfile::tempdir().unwrap();
+            let portable = Portable::new(Some(&format!("{architecture}-unknown-linux-gnu")));
+            if !cfg!(feature = "every-architecture") && architecture != ARCHITECTURE {
+                assert!(portable.is_err_and(|error| error.to_string().contains("cargo xtask dist")), "{architecture}");
+                continue;
+            }
+            let path = portable.unwrap().compile(&source, folder.path()).unwrap();
+            let code = fs::read(path).unwrap();
+            let machine = if architecture == "s390x" { u16::from_be_bytes } else { u16::from_le_bytes };
+            assert_eq!(machine([code[HEADER + 18], code[HEADER + 19]]), number, "{architecture}");
+        }
     }
 }

@@ -26,6 +26,7 @@ use anyhow::Context;
 use crate::app;
 use crate::config::Config;
 use crate::pipeline::{Failed, Pipeline};
+use crate::runtime::bindings::types::Pose;
 use crate::runtime::{Cache, Clockwork};
 use crate::task::TaskError;
 
@@ -57,10 +58,27 @@ async fn read(path: &Path) -> anyhow::Result<Arc<Vec<u8>>> {
     Ok(Arc::new(bytes))
 }
 
+/// A pose in whole degrees.
+fn pose(Pose { yaw, pitch, roll }: &Pose) -> String {
+    // A zero has no sign for people; adding one takes it away.
+    let [yaw, pitch, roll] = [yaw, pitch, roll].map(|angle| angle.round() + 0.0);
+    format!("yaw {yaw}, pitch {pitch}, roll {roll} degrees")
+}
+
 /// The error of a failed analysis or verification, for people and as the HTTP interface words it.
 fn reason(failed: Failed) -> Option<TaskError> {
     match failed {
         Failed::Final(error) | Failed::Again(error) => Some(error),
         Failed::Cancelled => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pose_has_no_negative_zero() {
+        assert_eq!(pose(&Pose { yaw: -0.4, pitch: 6.1, roll: -19.2 }), "yaw 0, pitch 6, roll -19 degrees");
     }
 }

@@ -134,9 +134,12 @@ pub enum DetectError<E: Debug> {
     Settings(&'static str),
 }
 
-/// Finds all faces, in no particular order. A photograph whose shorter side is under `min_face` has none.
+/// Finds all faces, in no particular order: proposes them on `copy`, which shows the whole of the photograph with fewer pixels
+/// or is the photograph itself, and judges them on what the photograph shows there. A copy whose shorter side is under
+/// `min_face` has none.
 pub fn detect<N: Networks>(
     photograph: &Photograph,
+    copy: &Photograph,
     settings: &Settings,
     networks: &mut N,
 ) -> Result<Vec<Detection>, DetectError<N::Error>>
@@ -145,7 +148,12 @@ where
 {
     check(settings)?;
     let mut planes = Vec::new();
-    let candidates = propose(photograph, settings, networks, &mut planes)?;
+    let mut candidates = propose(copy, settings, networks, &mut planes)?;
+    let across = photograph.width() as f32 / copy.width() as f32;
+    let down = photograph.height() as f32 / copy.height() as f32;
+    for Candidate { bounding_box: BoundingBox { x1, y1, x2, y2 }, .. } in &mut candidates {
+        (*x1, *y1, *x2, *y2) = (*x1 * across, *y1 * down, *x2 * across, *y2 * down);
+    }
     let candidates = refine(photograph, settings, networks, &candidates, &mut planes)?;
     finish(photograph, settings, networks, &candidates, &mut planes)
 }

@@ -1,4 +1,4 @@
-//! Looking for faces on a bounded copy of a photograph.
+//! Looking for faces with the help of a bounded copy of a photograph.
 //!
 //! Owns the copy, the way back to the photograph's own pixels, and the order of faces. Must never know how a face is
 //! found.
@@ -12,8 +12,9 @@ use crate::mtcnn::{self, DetectError, Detection, Networks, Settings};
 use crate::photograph::Photograph;
 use crate::resize;
 
-/// Finds all faces in a copy whose longer side is at most `max_side` pixels (0: in the photograph itself), and answers
-/// them in pixels of the photograph, the most prominent first. Faces that lie outside the photograph are left out.
+/// Finds all faces, in pixels of the photograph, the most prominent first. They are proposed on a copy whose longer side is at
+/// most `max_side` pixels (0: on the photograph itself), which is most of the work, and judged on the photograph. Faces that lie
+/// outside it are left out.
 ///
 /// The smallest face of the settings is measured in the copy.
 pub fn faces<N: Networks>(
@@ -26,16 +27,9 @@ where
     N::Error: Debug,
 {
     let mut faces = if max_side == 0 || photograph.longer_side() <= max_side {
-        mtcnn::detect(photograph, settings, networks)?
+        mtcnn::detect(photograph, photograph, settings, networks)?
     } else {
-        let copy = resize::shrink(photograph, max_side);
-        let across = photograph.width() as f32 / copy.width() as f32;
-        let down = photograph.height() as f32 / copy.height() as f32;
-        let mut faces = mtcnn::detect(&copy, settings, networks)?;
-        for face in &mut faces {
-            enlarge(face, across, down);
-        }
-        faces
+        mtcnn::detect(photograph, &resize::shrink(photograph, max_side), settings, networks)?
     };
     let (width, height) = (photograph.width() as f32, photograph.height() as f32);
     faces.retain(|face| {

@@ -91,18 +91,16 @@ fn table(file: &Path, analysis: &Analysis, frontal: &[bool]) -> String {
     };
     let mut text = format!("{}: {} x {} pixels, {count}\n", file.display(), analysis.width, analysis.height);
     for (face, frontal) in analysis.faces.iter().zip(frontal) {
-        let (b, pose) = (face.box_, &face.pose);
+        let b = face.box_;
         text += &format!(
-            "  ({:.0}, {:.0}) to ({:.0}, {:.0}), confidence {:.4}, {}, yaw {:.0}, pitch {:.0}, roll {:.0} degrees\n",
+            "  ({:.0}, {:.0}) to ({:.0}, {:.0}), confidence {:.4}, {}, {}\n",
             b.x1,
             b.y1,
             b.x2,
             b.y2,
             face.confidence,
             if *frontal { "frontal" } else { "not frontal" },
-            pose.yaw,
-            pose.pitch,
-            pose.roll,
+            super::pose(&face.pose),
         );
     }
     text

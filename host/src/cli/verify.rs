@@ -109,10 +109,9 @@ fn table(files: [&Path; 2], analyses: &[Analysis; 2], verified: &Verified) -> St
     let compared = [(verdict.faces.0, verdict.frontal.0), (verdict.faces.1, verdict.frontal.1)];
     for ((file, analysis), (index, frontal)) in files.into_iter().zip(analyses).zip(compared) {
         let Some(face) = usize::try_from(index).ok().and_then(|index| analysis.faces.get(index)) else { continue };
-        let pose = &face.pose;
         let _ = writeln!(
             text,
-            "\n  {}\n    {} x {} pixels, face {:.0} x {:.0} with confidence {:.4}, {} (yaw {:.0}, pitch {:.0}, roll {:.0} degrees)",
+            "\n  {}\n    {} x {} pixels, face {:.0} x {:.0} with confidence {:.4}, {} ({})",
             file.display(),
             analysis.width,
             analysis.height,
@@ -120,9 +119,7 @@ fn table(files: [&Path; 2], analyses: &[Analysis; 2], verified: &Verified) -> St
             face.box_.y2 - face.box_.y1,
             face.confidence,
             if frontal { "frontal" } else { "not frontal" },
-            pose.yaw,
-            pose.pitch,
-            pose.roll,
+            super::pose(&face.pose),
         );
     }
     text

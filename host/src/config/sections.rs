@@ -216,7 +216,7 @@ pub(crate) struct Verify {
     pub(crate) threshold: Option<f32>,
     /// What to do with a face that does not look into the camera.
     pub(crate) non_frontal: NonFrontal,
-    /// The smallest face to look for: shorter side in pixels of the photograph that is searched.
+    /// The smallest face to look for: shorter side in pixels of the copy on which it is proposed.
     pub(crate) min_face: u32,
     /// Faces are searched on a copy whose longer side is at most this many pixels; 0 searches the photograph itself.
     pub(crate) detect_max_side: u32,

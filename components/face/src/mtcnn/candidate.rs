@@ -6,7 +6,7 @@ use face_rules::geometry::{BoundingBox, Landmarks};
 
 use crate::resize::Region;
 
-/// A box that may hold a face. Pixels of the photograph that is searched.
+/// A box that may hold a face. Pixels of the image that is looked at.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Candidate {
     pub(super) bounding_box: BoundingBox,

@@ -65,10 +65,34 @@ fn photograph(width: usize, height: usize) -> Photograph {
     Photograph::new(width, height, vec![90; 3 * width * height]).unwrap()
 }
 
+/// Without a copy.
+fn search(
+    photograph: &Photograph,
+    settings: &Settings,
+    networks: &mut Constant,
+) -> Result<Vec<Detection>, DetectError<()>> {
+    detect(photograph, photograph, settings, networks)
+}
+
+#[test]
+fn what_is_proposed_on_a_copy_is_judged_on_the_photograph() {
+    let settings = Settings { pyramid_factor: 0.1, ..SETTINGS };
+    let first = |photograph: &Photograph, networks: &mut Constant| {
+        let faces = detect(photograph, &self::photograph(20, 20), &settings, networks).unwrap();
+        faces.into_iter().min_by(|a, b| a.bounding_box.x1.total_cmp(&b.bounding_box.x1)).unwrap().bounding_box
+    };
+    let mut networks = Constant::new(1.0);
+    let (small, large) = (first(&photograph(20, 20), &mut networks), first(&photograph(60, 60), &mut networks));
+    // Only the copy was looked through, and the box is where it was, in pixels three times as small.
+    assert_eq!(networks.levels, [(13, 13); 2]);
+    let edges = |it: BoundingBox| [it.x1, it.y1, it.x2, it.y2];
+    assert_eq!(edges(small).map(|edge| 3.0 * edge), edges(large));
+}
+
 #[test]
 fn the_pyramid_ends_when_a_cell_covers_the_photograph() {
     let mut networks = Constant::new(0.0);
-    detect(&photograph(60, 40), &SETTINGS, &mut networks).unwrap();
+    search(&photograph(60, 40), &SETTINGS, &mut networks).unwrap();
     // Scales 0.6, 0.4254 and 0.3016 leave 24, 17.0 and 12.06 of the 40 pixels.
     assert_eq!(networks.levels, [(25, 37), (18, 26), (13, 19)]);
 }
@@ -76,14 +100,14 @@ fn the_pyramid_ends_when_a_cell_covers_the_photograph() {
 #[test]
 fn a_photograph_smaller_than_a_face_has_none() {
     let mut networks = Constant::new(1.0);
-    assert_eq!(detect(&photograph(19, 400), &SETTINGS, &mut networks), Ok(vec![]));
+    assert_eq!(search(&photograph(19, 400), &SETTINGS, &mut networks), Ok(vec![]));
     assert!(networks.levels.is_empty());
 }
 
 #[test]
 fn nothing_probable_asks_no_further_network() {
     let mut networks = Constant::new(0.59);
-    assert_eq!(detect(&photograph(100, 100), &SETTINGS, &mut networks), Ok(vec![]));
+    assert_eq!(search(&photograph(100, 100), &SETTINGS, &mut networks), Ok(vec![]));
     assert_eq!((networks.refined, networks.finished), (0, 0));
 }
 
@@ -92,7 +116,7 @@ fn landmarks_come_from_the_box_before_its_last_correction() {
     // One level of one cell, kept by all stages, each moving every edge by a tenth.
     let mut networks = Constant { correction: 0.1, ..Constant::new(1.0) };
     let settings = Settings { pyramid_factor: 0.1, ..SETTINGS };
-    let faces = detect(&photograph(20, 20), &settings, &mut networks).unwrap();
+    let faces = search(&photograph(20, 20), &settings, &mut networks).unwrap();
     // The level is 13 x 13 pixels: two cells each way, at 1..20 and 5..23 after floor((2i + 1) / 0.6), floor((2i + 12) / 0.6).
     assert_eq!(networks.levels, [(13, 13)]);
     let first = faces.iter().min_by(|a, b| a.bounding_box.x1.total_cmp(&b.bounding_box.x1)).unwrap();
@@ -106,7 +130,7 @@ fn landmarks_come_from_the_box_before_its_last_correction() {
 #[test]
 fn work_is_bounded_when_everything_looks_like_a_face() {
     let mut networks = Constant::new(0.99);
-    let faces = detect(&photograph(1600, 1200), &SETTINGS, &mut networks).unwrap();
+    let faces = search(&photograph(1600, 1200), &SETTINGS, &mut networks).unwrap();
     assert!(networks.refined <= MAX_REFINED && networks.finished <= MAX_OUTPUT && faces.len() <= MAX_OUTPUT);
     assert!(networks.finished > 0);
 }
@@ -120,7 +144,7 @@ fn numbers_that_are_not_finite_are_no_faces() {
             Constant { point: odd, ..Constant::new(0.99) },
         ] {
             let mut networks = networks;
-            for face in detect(&photograph(64, 48), &SETTINGS, &mut networks).unwrap() {
+            for face in search(&photograph(64, 48), &SETTINGS, &mut networks).unwrap() {
                 assert!(face.bounding_box.is_finite() && face.landmarks.is_finite(), "{face:?}");
             }
         }
@@ -130,7 +154,7 @@ fn numbers_that_are_not_finite_are_no_faces() {
 #[test]
 fn an_answer_of_another_length_is_an_error() {
     let mut networks = Constant { surplus: 1, ..Constant::new(0.99) };
-    let error = detect(&photograph(64, 48), &SETTINGS, &mut networks).unwrap_err();
+    let error = search(&photograph(64, 48), &SETTINGS, &mut networks).unwrap_err();
     assert!(matches!(error, DetectError::Shape { network: "proposal", tensor: "regression", .. }), "{error}");
 }
 
@@ -145,7 +169,7 @@ fn settings_out_of_bounds_are_refused() {
         Settings { thresholds: [0.6, f32::NAN, 0.7], ..SETTINGS },
         Settings { normalization: Normalization { mean: 0.0, scale: 0.0 }, ..SETTINGS },
     ] {
-        let refused = detect(&photograph(64, 48), &settings, &mut networks);
+        let refused = search(&photograph(64, 48), &settings, &mut networks);
         assert!(matches!(refused, Err(DetectError::Settings(_))), "{settings:?}");
     }
 }

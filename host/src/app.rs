@@ -62,6 +62,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let rollout =
         Rollout::open(rollout(config, fleet, listener.as_ref())?, clockwork, cache, || models::policy(config))?;
     tracing::info!(%role, components = %rollout.summary(), "components and models are ready");
+    if works {
+        tracing::info!(concurrency = config.worker_concurrency(), "does {}", config.describe_concurrency());
+    }
     match &listener {
         Some(listener) => say(&format!("listening on http://{}", listener.local_addr()?)),
         None => say("working"),
@@ -71,7 +74,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 
     let worker = worker::Config {
-        concurrency: config.worker.concurrency,
+        concurrency: config.worker_concurrency(),
         task_timeout: config.worker.task_timeout,
         retries: config.worker.retries,
         drain_timeout: config.server.drain_timeout,
@@ -268,7 +271,7 @@ pub(crate) fn sizes(config: &Config) -> Sizes {
     let limits = [&components.gateway, &components.analyzer, &components.scorer, &components.annotator];
     // A gateway's instance outlives its permit while it sends its body: hence the slack.
     let gateways = config.server.concurrency + config.server.concurrency / 4;
-    let crew = config.nn.sessions + config.worker.concurrency + 8;
+    let crew = config.nn.sessions + config.worker_concurrency() + 8;
     let instances = gateways + crew;
     Sizes {
         warm: u32::try_from(crew).unwrap_or(u32::MAX),

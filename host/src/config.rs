@@ -9,7 +9,9 @@
 //! - `sections`: which keys there are, with their defaults and bounds.
 //! - `value`: how one value is read, and what is accepted.
 //! - `units`: durations and sizes.
+//! - `queue_url`: which queue, as a URL.
 //! - `layers`: the file, the environment and the flags.
+//! - `processors`: how many processors this process may use.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,12 +20,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 mod layers;
+mod processors;
+mod queue_url;
 mod sections;
 mod units;
 mod value;
 
 pub(crate) use layers::{Override, Source};
-pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, QueueUrl, Role, Server, Verify, Worker};
+pub(crate) use processors::Processors;
+pub(crate) use queue_url::QueueUrl;
+pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, Role, Server, Verify, Worker};
 
 use crate::telemetry;
 
@@ -48,6 +54,8 @@ pub(crate) struct Config {
     pub(crate) verify: Verify,
     /// The log.
     pub(crate) telemetry: telemetry::Config,
+    /// The processors of this process, which `auto` stands for.
+    pub(crate) processors: Processors,
     sources: BTreeMap<String, Source>,
 }
 
@@ -61,7 +69,7 @@ pub(crate) struct Surroundings {
     /// This program's file; the assets are found from its place.
     pub(crate) executable: PathBuf,
     /// How many processors this process may use.
-    pub(crate) cores: usize,
+    pub(crate) processors: Processors,
 }
 
 /// One key with its effective value, for people.
@@ -151,8 +159,7 @@ impl Surroundings {
             folder: std::env::current_dir()?,
             environment: std::env::vars_os().collect(),
             executable: std::env::current_exe()?,
-            // Follows the process' affinity and, under a container, its share of processor time.
-            cores: std::thread::available_parallelism()?.get(),
+            processors: Processors::of_process()?,
         })
     }
 
@@ -170,7 +177,7 @@ impl Config {
         file: Option<&Path>,
         surroundings: &Surroundings,
     ) -> Result<Self, ConfigError> {
-        let mut config = Self::defaults(surroundings.cores);
+        let mut config = Self::defaults(surroundings.processors);
         let mut problems = Vec::new();
         let mut entries = layers::file(file, &surroundings.folder).unwrap_or_else(|problem| {
             problems.push(problem);
@@ -196,6 +203,21 @@ impl Config {
             key: field.key,
         });
         settings.collect()
+    }
+
+    /// How many tasks are done at once.
+    pub(crate) fn worker_concurrency(&self) -> usize {
+        self.worker.concurrency.unwrap_or(self.processors.count)
+    }
+
+    /// The same and why, for people.
+    pub(crate) fn describe_concurrency(&self) -> String {
+        let count = self.worker_concurrency();
+        let why = match self.worker.concurrency {
+            None => format!("auto, {}", self.processors),
+            Some(_) => self.source("worker.concurrency").to_string(),
+        };
+        format!("{count} task{} at once ({why})", if count == 1 { "" } else { "s" })
     }
 
     /// Where the value of a key came from, for messages.

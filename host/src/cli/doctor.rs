@@ -108,11 +108,11 @@ fn processor(config: &Config) -> String {
     let features = [("SIMD", true)];
     let present: Vec<_> = features.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
     let present: Vec<_> = present.into_iter().chain(int8_instructions()).collect();
-    let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
     format!(
-        "{}, {cores} cores for this process, {}; {} inferences at once with {} threads each",
+        "{}, {}; {}; {} inferences at once with {} threads each",
         std::env::consts::ARCH,
         if present.is_empty() { "no vector extensions".to_owned() } else { present.join(" ") },
+        config.describe_concurrency(),
         config.nn.sessions,
         config.nn.threads
     )

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::Config;
-use crate::config::value::{Count, Factor, Limit, List, Listener, Optional, Size, Span, Value, without_password};
+use crate::config::queue_url::QueueUrl;
+use crate::config::value::{Count, Factor, Limit, List, Listener, Optional, Or, Size, Span, Value};
+use crate::config::{Config, Processors};
 use crate::task::NonFrontal;
 use crate::telemetry;
 
@@ -114,20 +115,11 @@ pub(crate) struct Queue {
     pub(crate) encryption_key_file: PathBuf,
 }
 
-/// Which queue, as a URL. As a text, also by way of `{:?}`, it holds no password.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) enum QueueUrl {
-    /// `file:PATH`: the embedded queue, in one file.
-    File(PathBuf),
-    /// `redis:`, `redis+sentinel:` or `redis+cluster:`, with TLS `rediss...`, as written, with the passwords.
-    Redis(String),
-}
-
 /// Section `worker`: how tasks are done.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Worker {
-    /// How many tasks are done at once.
-    pub(crate) concurrency: usize,
+    /// How many tasks are done at once; `None`: as many as there are processors for this process.
+    pub(crate) concurrency: Option<usize>,
     /// How long one try of a task may take.
     pub(crate) task_timeout: Duration,
     /// How often a task is tried again after the host or a component failed; less than `queue.max_deliveries`.
@@ -233,9 +225,10 @@ pub(crate) struct Field<'a> {
 }
 
 impl Config {
-    /// The defaults for a machine with so many processors. Paths that follow from others are still empty;
+    /// The defaults for a process with so many processors. Paths that follow from others are still empty;
     /// `Config::load` fills them in when nothing has set them.
-    pub(super) fn defaults(cores: usize) -> Self {
+    pub(super) fn defaults(processors: Processors) -> Self {
+        let cores = processors.count;
         Self {
             assets: PathBuf::new(),
             server: Server {
@@ -269,7 +262,7 @@ impl Config {
                 payload_ttl: Duration::from_secs(15 * 60),
                 encryption_key_file: PathBuf::new(),
             },
-            worker: Worker { concurrency: cores, task_timeout: Duration::from_secs(30), retries: 3 },
+            worker: Worker { concurrency: None, task_timeout: Duration::from_secs(30), retries: 3 },
             components: Components {
                 cache: PathBuf::new(),
                 store: PathBuf::new(),
@@ -298,13 +291,26 @@ impl Config {
                 max_pixels: 40_000_000,
             },
             telemetry: telemetry::Config::default(),
+            processors,
             sources: Default::default(),
         }
     }
 
     /// Every key there is, with the place of its value and the bounds that are held.
     pub(super) fn fields(&mut self) -> Vec<Field<'_>> {
-        let Self { assets, server, queue, worker, components, nn, models, verify, telemetry, sources: _ } = self;
+        let Self {
+            assets,
+            server,
+            queue,
+            worker,
+            components,
+            nn,
+            models,
+            verify,
+            telemetry,
+            processors: _,
+            sources: _,
+        } = self;
         let ms = Duration::from_millis;
         let seconds = Duration::from_secs;
         let mut fields = vec![
@@ -336,7 +342,10 @@ impl Config {
             field("queue.result_ttl", Span(&mut queue.result_ttl, seconds(1)..=MONTH)),
             field("queue.payload_ttl", Span(&mut queue.payload_ttl, seconds(1)..=MONTH)),
             field("queue.encryption_key_file", &mut queue.encryption_key_file),
-            field("worker.concurrency", Count(&mut worker.concurrency, 1..=1024)),
+            field(
+                "worker.concurrency",
+                Or { word: "auto", value: &mut worker.concurrency, of: |it| Box::new(Count(it, 1..=1024)) },
+            ),
             field("worker.task_timeout", Span(&mut worker.task_timeout, ms(100)..=HOUR)),
             field("worker.retries", Count(&mut worker.retries, 0..=100)),
             field("components.cache", &mut components.cache),
@@ -398,76 +407,13 @@ impl Component {
     }
 }
 
-impl QueueUrl {
-    /// Reads `file:PATH`, `file:///PATH` or the URL of a Redis.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        if let Some(rest) = text.strip_prefix("file:") {
-            let path = match rest.strip_prefix("//") {
-                Some(absolute) => Some(absolute).filter(|path| path.starts_with('/')),
-                None => Some(rest).filter(|path| !path.is_empty()),
-            };
-            return Some(Self::File(path?.into()));
-        }
-        let (scheme, rest) = text.split_once("://")?;
-        let (first, more) = scheme.split_once('+').unwrap_or((scheme, ""));
-        let known = matches!(first, "redis" | "rediss")
-            && (matches!(more, "sentinel" | "cluster") || first.len() == scheme.len());
-        (known && !rest.is_empty()).then(|| Self::Redis(text.to_owned()))
-    }
-}
-
-impl fmt::Display for QueueUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::File(path) => write!(f, "file:{}", path.display()),
-            Self::Redis(url) => f.write_str(&without_password(url)),
-        }
-    }
-}
-
-impl fmt::Debug for QueueUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_queue_is_a_file_or_a_redis() {
-        for (text, path) in [("file:a/b.redb", "a/b.redb"), ("file:/a", "/a"), ("file:///a", "/a")] {
-            assert_eq!(QueueUrl::parse(text), Some(QueueUrl::File(path.into())), "{text}");
-        }
-        for text in [
-            "redis://h:6379/0",
-            "rediss://u:p@h",
-            "redis+sentinel://h:1,i:2/main",
-            "rediss+sentinel://h/main",
-            "redis+cluster://h,i",
-            "rediss+cluster://h",
-        ] {
-            assert_eq!(QueueUrl::parse(text), Some(QueueUrl::Redis(text.to_owned())), "{text}");
-        }
-        for text in [
-            "",
-            "file:",
-            "file://",
-            "file://host/path",
-            "redis://",
-            "redis+://h",
-            "redis+unix://h",
-            "http://h",
-            "queue.redb",
-        ] {
-            assert_eq!(QueueUrl::parse(text), None, "{text}");
-        }
-    }
-
-    #[test]
     fn every_key_is_named_once() {
-        let mut config = Config::defaults(2);
+        let mut config = Config::defaults(Processors::of_process().unwrap());
         let mut keys: Vec<_> = config.fields().into_iter().map(|field| field.key).collect();
         let count = keys.len();
         keys.sort();

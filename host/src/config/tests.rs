@@ -30,7 +30,7 @@ impl House {
             folder: self.folder.path().to_owned(),
             environment: self.environment.clone(),
             executable: self.folder.path().join("target/release/visavis"),
-            cores: 3,
+            processors: Processors { count: 3, ..Processors::of_process().unwrap() },
         }
     }
 
@@ -53,7 +53,8 @@ fn nothing_set_gives_the_defaults() {
     let config = house.load().unwrap();
     let assets = house.folder.path().join("target/visavis");
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
-    assert_eq!((config.worker.concurrency, config.nn.sessions, config.nn.threads), (3, 3, 1));
+    assert_eq!((config.worker.concurrency, config.worker_concurrency()), (None, 3));
+    assert_eq!((config.nn.sessions, config.nn.threads), (3, 1));
     assert_eq!(config.assets, assets);
     assert_eq!(config.components.scorer.path, assets.join("components/scorer.wasm"));
     assert_eq!(config.models.dir, assets.join("models"));
@@ -153,7 +154,7 @@ fn an_unusable_value_is_named_with_what_is_accepted() {
         "visavis.toml:3: 'server.body_limit' cannot be true; accepted is a size from 1KiB to 1GiB",
         "visavis.toml:5: 'verify.threshold' cannot be 3; accepted is a number from 0 to 2",
         "visavis.toml:7: 'nn.backend' cannot be \"torch\"; accepted is \"onnx\" or \"openvino\"",
-        "VISAVIS_WORKER__CONCURRENCY: 'worker.concurrency' cannot be \"0\"; accepted is a whole number from 1 to 1024",
+        "VISAVIS_WORKER__CONCURRENCY: 'worker.concurrency' cannot be \"0\"; accepted is a whole number from 1 to 1024, or \"auto\"",
         "VISAVIS_QUEUE__LEASE: 'queue.lease' cannot be \"soon\"; accepted is a duration from 1s to 1h",
         "VISAVIS_TELEMETRY__LOG: 'telemetry.log' cannot be \"inof\"; accepted is \"off\"",
     ] {

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::config::sections::{Backend, QueueUrl, Role};
+use crate::config::queue_url::{QueueUrl, without_password};
+use crate::config::sections::{Backend, Role};
 use crate::config::units::{parse_duration, parse_size, show_duration, show_size};
 use crate::task::NonFrontal;
 use crate::telemetry::{Filter, Format};
@@ -136,6 +137,30 @@ impl Value for Span<'_> {
 
     fn show(&self) -> String {
         show_duration(*self.0)
+    }
+}
+
+/// A value, or a word that stands for none.
+pub(crate) struct Or<'a, T> {
+    pub(crate) word: &'static str,
+    pub(crate) value: &'a mut Option<T>,
+    pub(crate) of: fn(&mut T) -> Box<dyn Value + '_>,
+}
+
+impl<T: Copy + Default> Value for Or<'_, T> {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        let mut value = T::default();
+        *self.value = if raw.text().is_some_and(|text| text.trim() == self.word) {
+            None
+        } else {
+            (self.of)(&mut value).read(raw).map_err(|accepted| format!("{accepted}, or \"{}\"", self.word))?;
+            Some(value)
+        };
+        Ok(())
+    }
+
+    fn show(&self) -> String {
+        self.value.map_or_else(|| self.word.to_owned(), |mut value| (self.of)(&mut value).show())
     }
 }
 
@@ -380,20 +405,6 @@ impl Value for &mut Backend {
     }
 }
 
-/// Replaces the passwords, if any, of a URL `scheme://user:password@host?some_password=password`.
-pub(super) fn without_password(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    // Whatever follows such a word is hidden, for a password may hold what otherwise ends it.
-    let (rest, tail) = rest.split_at(rest.find("password=").unwrap_or(rest.len()));
-    let hidden = if tail.is_empty() { "" } else { "password=***" };
-    match (rest.rsplit_once('@'), rest.split_once(':')) {
-        (Some((user, host)), Some((name, _))) if user.contains(':') => format!("{scheme}://{name}:***@{host}{hidden}"),
-        // It cannot be told which of the two it is a part of.
-        (None, Some((name, _))) if tail.contains('@') => format!("{scheme}://{name}:***"),
-        _ => format!("{scheme}://{rest}{hidden}"),
-    }
-}
-
 fn choose<T: Copy>(value: &mut T, raw: &Raw, choices: &[(&str, T)]) -> Result<(), String> {
     let found = raw.text().and_then(|text| choices.iter().find(|(name, _)| *name == text));
     let names = || choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
@@ -455,24 +466,5 @@ mod tests {
         assert_eq!(Count(&mut count, 1..=64).read(&Raw::Integer(12)), Ok(()));
         assert_eq!(count, 12);
         assert_eq!(Count(&mut count, 1..=64).read(&Raw::Integer(65)), Err("a whole number from 1 to 64".to_owned()));
-    }
-
-    #[test]
-    fn a_password_is_never_shown() {
-        let secret = "redis://me:s3cr@t@host:6379/0";
-        for text in [Raw::Word(secret.to_owned()).to_string(), without_password(secret)] {
-            assert!(!text.contains("s3cr") && text.contains("redis://me:***@host:6379/0"), "{text}");
-        }
-        let secret = "redis+sentinel://me:s3cret@a:1,b:2/main?sentinel_user=u&sentinel_password=s3cr@t";
-        let shown = "redis+sentinel://me:***@a:1,b:2/main?sentinel_user=u&sentinel_password=***";
-        assert_eq!(without_password(secret), shown);
-        assert_eq!(
-            without_password("redis+sentinel://a,b/main?password=s3cret"),
-            "redis+sentinel://a,b/main?password=***"
-        );
-        assert_eq!(without_password("redis://me:s3cretpassword=s3cret@host"), "redis://me:***");
-        assert_eq!(without_password("redis://me@host:6379"), "redis://me@host:6379");
-        assert_eq!(without_password("redis://host:6379"), "redis://host:6379");
-        assert_eq!(without_password("file:a@b:c"), "file:a@b:c");
     }
 }

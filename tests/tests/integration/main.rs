@@ -19,6 +19,7 @@ mod limits;
 mod openapi;
 mod operations;
 mod privacy;
+mod processors;
 mod refusals;
 mod shared_queue;
 mod swap_recovery;

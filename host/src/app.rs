@@ -237,9 +237,17 @@ pub(crate) async fn examine_queue(config: &Config) -> anyhow::Result<queue::Chec
 }
 
 fn queue_limits(config: &Config) -> queue::Limits {
-    let config::Queue { max_length, max_waiting_per_client, lease, max_deliveries, result_ttl, payload_ttl, .. } =
-        config.queue;
-    queue::Limits { max_length, max_waiting_per_client, lease, max_deliveries, result_ttl, payload_ttl }
+    let config::Queue {
+        max_length,
+        max_age,
+        max_waiting_per_client,
+        lease,
+        max_deliveries,
+        result_ttl,
+        payload_ttl,
+        ..
+    } = config.queue;
+    queue::Limits { max_length, max_age, max_waiting_per_client, lease, max_deliveries, result_ttl, payload_ttl }
 }
 
 fn redis_options(config: &Config, url: &str, node: Option<String>) -> anyhow::Result<redis::Options> {

@@ -53,6 +53,13 @@ pub(crate) enum SubmitError {
         /// When to try again.
         retry_after: Duration,
     },
+    /// By the drain rate, the task would not have ended before it is older than [`Limits::max_age`]; the duration is the same
+    /// guess.
+    #[error("the task would wait for too long")]
+    Overloaded {
+        /// When to try again.
+        retry_after: Duration,
+    },
     /// As many tasks of this client wait as may; the duration is the same guess.
     #[error("too many tasks of this client wait")]
     TooManyWaiting {
@@ -137,6 +144,10 @@ pub(crate) struct Stats {
 pub(crate) struct Limits {
     /// How many tasks may wait, retries included; further submissions are refused.
     pub(crate) max_length: u64,
+    /// How old a task may become until it ends, by the rate at which tasks are settled: what would take longer is refused
+    /// unless nothing waits. `None`: whatever there is room for is accepted. What was accepted is done, however old it is.
+    #[serde(default)]
+    pub(crate) max_age: Option<Duration>,
     /// How many tasks of one client may wait, retries included; `None`: as many as there is room for.
     pub(crate) max_waiting_per_client: Option<u64>,
     /// How long a worker may be silent.

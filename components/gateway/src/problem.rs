@@ -33,6 +33,8 @@ pub enum Code {
     TooManyWaiting,
     /// 503: as many tasks wait as may.
     QueueFull,
+    /// 503: by the rate at which tasks are done, the task would not end in time.
+    Overloaded,
     /// 503: the queue cannot be reached or cannot write.
     QueueUnavailable,
     /// 500: the host answered with something that cannot be passed on.
@@ -41,7 +43,7 @@ pub enum Code {
 
 impl Code {
     /// Every code.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::MalformedRequest,
         Self::NotFound,
         Self::MethodNotAllowed,
@@ -54,6 +56,7 @@ impl Code {
         Self::UnknownField,
         Self::TooManyWaiting,
         Self::QueueFull,
+        Self::Overloaded,
         Self::QueueUnavailable,
         Self::InternalError,
     ];
@@ -73,6 +76,7 @@ impl Code {
             Self::UnknownField => "unknown_field",
             Self::TooManyWaiting => "too_many_waiting",
             Self::QueueFull => "queue_full",
+            Self::Overloaded => "overloaded",
             Self::QueueUnavailable => "queue_unavailable",
             Self::InternalError => "internal_error",
         }
@@ -90,7 +94,7 @@ impl Code {
             Self::MissingField | Self::InvalidField | Self::UnknownField => (422, "Unprocessable Content"),
             Self::TooManyWaiting => (429, "Too Many Requests"),
             Self::InternalError => (500, "Internal Server Error"),
-            Self::QueueFull | Self::QueueUnavailable => (503, "Service Unavailable"),
+            Self::QueueFull | Self::Overloaded | Self::QueueUnavailable => (503, "Service Unavailable"),
         }
     }
 }

@@ -133,6 +133,11 @@ fn not_accepted(error: SubmitError) -> Problem {
             let detail = format!("The queue holds as many tasks as it may; try again in {} s.", seconds.max(1));
             Problem::new(Code::QueueFull, detail).retry_after(seconds)
         }
+        SubmitError::Overloaded(seconds) => {
+            let detail =
+                format!("So many tasks wait that this one would not end in time; try again in {} s.", seconds.max(1));
+            Problem::new(Code::Overloaded, detail).retry_after(seconds)
+        }
         SubmitError::TooManyWaiting(seconds) => {
             let seconds = seconds.max(1);
             let detail =

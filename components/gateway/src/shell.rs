@@ -134,6 +134,7 @@ impl Tasks for Host {
         };
         host::submit(submission).map_err(|error| match error {
             host::SubmitError::Full(seconds) => SubmitError::Full(seconds),
+            host::SubmitError::Overloaded(seconds) => SubmitError::Overloaded(seconds),
             host::SubmitError::TooManyWaiting(seconds) => SubmitError::TooManyWaiting(seconds),
             host::SubmitError::Unavailable(seconds) => SubmitError::Unavailable(seconds),
             host::SubmitError::Invalid(what) => SubmitError::Invalid(what),

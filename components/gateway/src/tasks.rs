@@ -45,6 +45,8 @@ pub enum NonFrontal {
 pub enum SubmitError {
     /// As many tasks wait as may; try again after so many seconds.
     Full(u32),
+    /// The task would be too old when it ends; try again after so many seconds.
+    Overloaded(u32),
     /// As many tasks of this client wait as may; try again after so many seconds.
     TooManyWaiting(u32),
     /// The queue cannot be reached or cannot write; try again after so many seconds.

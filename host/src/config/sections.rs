@@ -101,6 +101,8 @@ pub(crate) struct Queue {
     pub(crate) wait_replicas: u32,
     /// How many tasks may wait; more are refused.
     pub(crate) max_length: u64,
+    /// How old a task may be expected to become until it ends; what would become older is refused. `None`: nothing is.
+    pub(crate) max_age: Option<Duration>,
     /// How many tasks of one client may wait; more are refused.
     pub(crate) max_waiting_per_client: Option<u64>,
     /// How long a worker holds a task without a sign of life before another may take it.
@@ -255,6 +257,7 @@ impl Config {
                 tls_key: None,
                 wait_replicas: 0,
                 max_length: 1000,
+                max_age: Some(Duration::from_secs(30)),
                 max_waiting_per_client: None,
                 lease: Duration::from_secs(15),
                 max_deliveries: 5,
@@ -336,6 +339,14 @@ impl Config {
             field("queue.tls_key", &mut queue.tls_key),
             field("queue.wait_replicas", Count(&mut queue.wait_replicas, 0..=16)),
             field("queue.max_length", Count(&mut queue.max_length, 1..=10_000_000)),
+            field(
+                "queue.max_age",
+                Or {
+                    word: "off",
+                    value: &mut queue.max_age,
+                    of: |it| Box::new(Span(it, Duration::from_millis(100)..=HOUR)),
+                },
+            ),
             field("queue.max_waiting_per_client", Limit(&mut queue.max_waiting_per_client, 1..=10_000_000)),
             field("queue.lease", Span(&mut queue.lease, seconds(1)..=HOUR)),
             field("queue.max_deliveries", Count(&mut queue.max_deliveries, 1..=1000)),

@@ -27,6 +27,7 @@ use crate::task::{ErrorCode, NonFrontal, Outcome, Payload, State, TaskError, Tas
 /// Short enough to be waited for, in distances that tell which one has passed.
 pub(super) const LIMITS: Limits = Limits {
     max_length: 50,
+    max_age: None,
     max_waiting_per_client: None,
     lease: Duration::from_millis(400),
     max_deliveries: 3,
@@ -81,6 +82,7 @@ macro_rules! contract {
             dead::the_dead_survive_a_crash_and_are_forgotten_in_time,
             dead::the_dead_are_listed_in_the_order_of_their_end,
             limits::a_full_queue_refuses_until_there_is_room,
+            limits::what_would_end_too_late_is_refused,
             limits::a_client_with_too_many_waiting_is_refused_and_others_are_not,
             limits::what_a_client_has_waiting_survives_a_crash_and_counts_what_comes_back,
             limits::too_many_lost_leases_end_a_task,

@@ -139,6 +139,7 @@ impl Embedded {
         let (path, hour) = (PathBuf::from("(in memory)"), Duration::from_secs(3600));
         let limits = Limits {
             max_length: 100,
+            max_age: None,
             max_waiting_per_client: None,
             lease: hour,
             max_deliveries: 1,
@@ -275,6 +276,9 @@ impl Queue for Embedded {
         let figures = self.handle.board.figures();
         if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
             return Err(SubmitError::Full { retry_after: figures.retry_after });
+        }
+        if idempotency_key.is_none() && figures.overloaded {
+            return Err(SubmitError::Overloaded { retry_after: figures.retry_after });
         }
         let id = TaskId::random();
         let key = Arc::clone(&self.key);

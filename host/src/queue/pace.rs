@@ -88,6 +88,7 @@ async fn of_the_queue_that_is_ordered() {
 async fn open(order: &Order) -> Arc<dyn Queue> {
     let limits = Limits {
         max_length: order.tasks as u64,
+        max_age: None,
         max_waiting_per_client: None,
         lease: HOUR,
         max_deliveries: 3,

@@ -298,7 +298,7 @@ impl Queue for Redis {
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
-            let call = call.arg(&client).arg(most).commit();
+            let call = call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).commit();
             call.send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
@@ -313,11 +313,12 @@ impl Queue for Redis {
         match text(0).as_deref() {
             Some("new" | "known") => Ok(text(1).and_then(|text| from_digits(&text)).ok_or_else(strange)?),
             Some("conflict") => Err(SubmitError::Conflict),
-            Some(refusal @ ("full" | "crowded")) => {
+            Some(refusal @ ("full" | "overloaded" | "crowded")) => {
                 let retry_after = text(1).and_then(|text| text.parse().ok()).map(Duration::from_millis);
                 let retry_after = retry_after.ok_or_else(strange)?;
                 match refusal {
                     "full" => Err(SubmitError::Full { retry_after }),
+                    "overloaded" => Err(SubmitError::Overloaded { retry_after }),
                     _ => Err(SubmitError::TooManyWaiting { retry_after }),
                 }
             }

@@ -54,6 +54,7 @@ impl tasks::Host for Desk {
         match self.queue.submit(submission).await {
             Ok(id) => Ok(id.to_string()),
             Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
+            Err(SubmitError::Overloaded { retry_after }) => Err(tasks::SubmitError::Overloaded(seconds(retry_after))),
             Err(SubmitError::TooManyWaiting { retry_after }) => {
                 Err(tasks::SubmitError::TooManyWaiting(seconds(retry_after)))
             }

@@ -18,6 +18,7 @@ mod languages;
 mod limits;
 mod openapi;
 mod operations;
+mod overload;
 mod privacy;
 mod processors;
 mod refusals;

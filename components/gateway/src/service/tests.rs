@@ -122,6 +122,7 @@ fn a_form_reaches_the_host() {
 fn the_queue_s_refusals_have_their_status() {
     let cases = [
         (SubmitError::Full(7), (503, "queue_full"), Some("7")),
+        (SubmitError::Overloaded(4), (503, "overloaded"), Some("4")),
         (SubmitError::TooManyWaiting(3), (429, "too_many_waiting"), Some("3")),
         (SubmitError::Unavailable(0), (503, "queue_unavailable"), Some("1")),
         (SubmitError::Invalid("threshold is out of bounds".into()), (422, "invalid_field"), None),

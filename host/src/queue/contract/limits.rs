@@ -7,6 +7,7 @@ use crate::queue::{Queue, Submission, SubmitError};
 use crate::task::{ErrorCode, State, TaskId};
 
 const MOMENT: Duration = Duration::from_millis(1);
+const LONG: Duration = Duration::from_secs(24 * 3600);
 
 async fn submit_with(queue: &dyn Queue, key: &str, seed: u8) -> Result<TaskId, SubmitError> {
     queue.submit(Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()), client: None }).await
@@ -34,6 +35,64 @@ pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
     // A task that comes back was accepted before: it may exceed the length.
     queue.release(lease).await.unwrap();
     assert_eq!(counts(queue).await, [4, 0, 0, 0]);
+}
+
+/// Submits until it is refused, and yields how many were accepted.
+async fn fill(queue: &dyn Queue) -> usize {
+    for accepted in 0.. {
+        match queue.submit(Submission { payload: payload(1), idempotency_key: None, client: None }).await {
+            Ok(_) => {}
+            Err(SubmitError::Overloaded { retry_after }) => {
+                assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
+                return accepted;
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    unreachable!("numbers do not end")
+}
+
+/// Does tasks, one after the other, until none waits.
+async fn drain<R: Rig>(rig: &R, each: Duration) -> usize {
+    let mut done = 0;
+    while let Some(claim) = rig.queue().claim(Duration::ZERO).await.unwrap() {
+        rig.pass(each).await;
+        rig.queue().settle(claim.lease, success(1)).await.unwrap();
+        done += 1;
+    }
+    done
+}
+
+pub(crate) async fn what_would_end_too_late_is_refused<R: Rig>() {
+    let (max_length, max_age) = (1000, Some(Duration::from_secs(10)));
+    let patient = Limits { max_length, max_age, lease: LONG, result_ttl: LONG, payload_ttl: LONG, ..LIMITS };
+    let rig = R::new(patient).await;
+    let queue = rig.queue();
+    let first = submit_with(queue, "key", 0).await.unwrap();
+    // One a second is expected of a queue that has done nothing yet, and four fifths of the age are given away.
+    let cold = fill(queue).await;
+    assert!((5..=8).contains(&cold), "{cold}");
+    assert_eq!(submit_with(queue, "key", 0).await.unwrap(), first, "what was accepted before is no news");
+    // Ten a second, so that it is 80 in time.
+    assert_eq!(drain(&rig, Duration::from_millis(100)).await, cold + 1);
+    for _ in 0..3 {
+        fill(queue).await;
+        drain(&rig, Duration::from_millis(100)).await;
+    }
+    rig.pass(Duration::from_secs(3600)).await;
+    let warm = fill(queue).await;
+    assert!((65..=90).contains(&warm), "{warm} after a quiet hour");
+    // Nobody works.
+    let lease = claim(queue).await.lease;
+    rig.pass(Duration::from_secs(60)).await;
+    assert_eq!(fill(queue).await, 0);
+    queue.settle(lease, success(1)).await.unwrap();
+    // Slower work fills a shorter line; whoever was accepted is done all the same.
+    assert_eq!(drain(&rig, Duration::from_millis(500)).await, warm - 1);
+    let slow = fill(queue).await;
+    assert!((12..=20).contains(&slow), "{slow}");
+    assert_eq!(drain(&rig, Duration::from_secs(60)).await, slow);
+    assert_eq!(fill(queue).await, 1, "an empty line takes one");
 }
 
 async fn submit_as(queue: &dyn Queue, client: Option<&str>, key: Option<&str>) -> Result<TaskId, SubmitError> {

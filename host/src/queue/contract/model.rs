@@ -17,6 +17,7 @@ use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
 const LIMITS: Limits = Limits {
     max_length: 5,
+    max_age: None,
     max_waiting_per_client: Some(3),
     lease: Duration::from_millis(100),
     max_deliveries: 3,

@@ -27,6 +27,8 @@ pub(super) struct Figures {
     pub(super) stats: Stats,
     /// When a client that finds the queue full should come back.
     pub(super) retry_after: Duration,
+    /// One more task would not end in time.
+    pub(super) overloaded: bool,
 }
 
 /// The board. Locked for moments only.

@@ -21,6 +21,8 @@ pub(super) enum Submitted {
     /// The idempotency key belongs to a task with another payload.
     Conflict,
     Full,
+    /// It would not end in time.
+    Overloaded,
     /// As many tasks of this client wait as may.
     TooManyWaiting,
 }
@@ -111,12 +113,13 @@ impl Ledger {
         ledger
     }
 
-    /// Accepts a task, or says why not.
+    /// Accepts a task, or says why not. `in_time` is whether it would end in time.
     pub(super) fn submit(
         &mut self,
         id: TaskId,
         idempotency: Option<Idempotency>,
         client: Option<Client>,
+        in_time: bool,
         now: Stamp,
     ) -> Submitted {
         if let Some(wanted) = &idempotency
@@ -127,6 +130,9 @@ impl Ledger {
         }
         if self.stats.waiting >= self.limits.max_length {
             return Submitted::Full;
+        }
+        if !in_time {
+            return Submitted::Overloaded;
         }
         if let (Some(most), Some(client)) = (self.limits.max_waiting_per_client, &client)
             && self.clients.get(client).is_some_and(|waiting| *waiting >= most)
@@ -274,6 +280,11 @@ impl Ledger {
     /// Counts tasks.
     pub(super) fn stats(&self) -> Stats {
         self.stats
+    }
+
+    /// Whether a task runs, or is due.
+    pub(super) fn is_busy(&self) -> bool {
+        self.stats.running > 0 || !self.ready.is_empty()
     }
 
     /// What has to be written since the last call.

@@ -16,7 +16,7 @@ use super::drain::Drain;
 use super::ledger::{Interruption, Ledger, Lost, NotDead, NotRevoked, Submitted};
 use super::record::Task;
 use super::store::{Round, Store};
-use crate::queue::{DeadError, LeaseError, Limits, SubmitError, Unavailable};
+use crate::queue::{DeadError, LeaseError, Limits, Stats, SubmitError, Unavailable};
 use crate::task::TaskId;
 
 /// What one transaction takes at most, so that nobody waits for long: so many commands, so many bytes of payload.
@@ -81,7 +81,7 @@ impl Writer {
             store,
             board: Arc::default(),
             ledger: Ledger::restore(limits, tasks, now, after),
-            drain: Drain::new(now),
+            drain: Drain::new(),
             waiters: VecDeque::new(),
             payloads: HashMap::new(),
             disowned: Vec::new(),
@@ -90,6 +90,7 @@ impl Writer {
             back,
         };
         writer.ledger.expire(now);
+        writer.drain.observe(writer.ledger.is_busy(), now);
         writer.commit(now)?;
         writer.board.replace(&writer.ledger.standings(), writer.figures(now));
         Ok(writer)
@@ -167,6 +168,7 @@ impl Writer {
             self.serve(now, &mut replies);
         }
         self.dismiss(now);
+        self.drain.observe(self.ledger.is_busy(), now);
         let failed = self.commit(now).err();
         if let Some(words) = &failed {
             self.fail(words.clone(), now);
@@ -181,7 +183,8 @@ impl Writer {
                 if let Some(trouble) = self.trouble.as_ref().filter(|trouble| now < trouble.paused_until) {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
-                let result = match self.ledger.submit(id, idempotency, client, now) {
+                let in_time = self.in_time(now);
+                let result = match self.ledger.submit(id, idempotency, client, in_time, now) {
                     Submitted::New => {
                         self.payloads.insert(id, sealed);
                         Ok(id)
@@ -189,6 +192,9 @@ impl Writer {
                     Submitted::Known(first) => Ok(first),
                     Submitted::Conflict => Err(SubmitError::Conflict),
                     Submitted::Full => Err(SubmitError::Full { retry_after: self.figures(now).retry_after }),
+                    Submitted::Overloaded => {
+                        Err(SubmitError::Overloaded { retry_after: self.figures(now).retry_after })
+                    }
                     Submitted::TooManyWaiting => {
                         Err(SubmitError::TooManyWaiting { retry_after: self.figures(now).retry_after })
                     }
@@ -329,7 +335,13 @@ impl Writer {
 
     fn figures(&self, now: Stamp) -> Figures {
         let stats = self.ledger.stats();
-        Figures { stats, retry_after: self.drain.retry_after(stats.waiting, now) }
+        Figures { stats, retry_after: self.drain.retry_after(stats.waiting, now), overloaded: !self.in_time(now) }
+    }
+
+    /// Whether one more task would end before it is too old.
+    fn in_time(&self, now: Stamp) -> bool {
+        let Stats { waiting, running, .. } = self.ledger.stats();
+        self.limits.max_age.is_none_or(|age| self.drain.admits(waiting, running, age, now))
     }
 }
 

@@ -2,6 +2,6 @@
 local task = held(ARGV[6], ARGV[7])
 if not task then return 0 end
 redis.call('HSET', task_key(task.id), 'error', ARGV[9])
-finish(task, 'F', ARGV[8], true)
 count_settled()
+finish(task, 'F', ARGV[8], true)
 return 1

@@ -90,6 +90,14 @@ local function keep(task, ms)
   if task.key then redis.call('PEXPIRE', idempotency_key(task.key), ms + SLACK) end
 end
 
+-- From now on there is something to do, if there was not before.
+local function work() redis.call('HSETNX', prefix .. 'drain', 'from', string.format('%.0f', now)) end
+
+-- From now on there is nothing to do, if nothing runs or is due.
+local function rest()
+  if redis.call('ZCARD', running) == 0 and redis.call('ZCARD', ready) == 0 then redis.call('HDEL', prefix .. 'drain', 'from') end
+end
+
 -- Takes a task out of the sets of its phase.
 local function leave(task)
   if task.phase == 'W' then
@@ -114,6 +122,7 @@ end
 -- before its time.
 local function finish(task, phase, outcome, given_up)
   leave(task)
+  rest()
   if given_up and task.submitted + payload_ttl > now then
     redis.call('ZADD', kept, task.submitted + payload_ttl, task.id)
   else
@@ -152,6 +161,7 @@ local function wait(task, delay)
     redis.call('ZADD', delayed, now + delay, task.id)
   else
     redis.call('ZADD', ready, task.seq, task.id)
+    work()
     tell('+1')
   end
   keep(task, math.max(task.submitted + payload_ttl - now, 0) + result_ttl)
@@ -172,6 +182,7 @@ local function give_back(task, delay, why)
       tries(task), task.error or 'unknown'), true)
   else
     wait(task, delay)
+    rest()
     tell(task.id)
   end
 end
@@ -181,6 +192,7 @@ local function forget(id, task)
   if task and task.key then redis.call('DEL', idempotency_key(task.key)) end
   redis.call('DEL', task_key(id), payload_key(id))
   for _, set in ipairs({ ready, delayed, overdue, running, ended, dead, kept }) do redis.call('ZREM', set, id) end
+  rest()
 end
 
 -- Whether the moment has come that a set holds for a task.
@@ -230,7 +242,11 @@ local function tend(most)
     local seq = redis.call('HGET', task_key(id), 'seq')
     if seq then redis.call('ZADD', ready, seq, id) else forget(id) end
   end
-  if #ids > 0 then tell('+' .. #ids) end
+  if #ids > 0 then
+    work()
+    rest()
+    tell('+' .. #ids)
+  end
   return all and #ids < most
 end
 
@@ -247,28 +263,45 @@ local function next_event()
   return soonest
 end
 
--- The rate at which tasks are settled is an exponentially weighted moving average over about this long (ms).
-local WINDOW = 30000
+-- The rate at which tasks are settled is an exponentially weighted moving average over about this long (ms), on a clock that
+-- runs only while there is something to do: a quiet hour says nothing of how fast tasks are done. 'from' is since when there
+-- has been something to do and the average knows nothing of it, 'seen' how long there was before. Before anything was settled,
+-- the rate is taken for one task in FIRST. `embedded/drain.rs` counts in the same way.
+local WINDOW, FIRST = 10000, 1000
+-- The part of the age that is promised to tasks; the rest is for the errors of the guess.
+local PROMISED = 0.8
 
+-- The average as of when it was last changed, the time that it had seen then, and the time since.
 local function drain()
-  local f = redis.call('HMGET', prefix .. 'drain', 'rate', 'last', 'started')
-  local last = tonumber(f[2]) or now
-  return (tonumber(f[1]) or 0) * math.exp(-math.max(now - last, 0) / WINDOW), tonumber(f[3]) or now
+  local f = redis.call('HMGET', prefix .. 'drain', 'rate', 'seen', 'from')
+  local gap = f[3] and math.max(now - tonumber(f[3]), 0) or 0
+  if not f[2] then return 1000 / WINDOW, FIRST, gap end
+  return tonumber(f[1]), tonumber(f[2]), gap
 end
 
--- Counts one settled task.
+-- Counts one task that is about to be settled.
 local function count_settled()
-  local rate, started = drain()
-  redis.call('HSET', prefix .. 'drain', 'rate', string.format('%.17g', rate + 1000 / WINDOW),
-    'last', string.format('%.0f', now), 'started', string.format('%.0f', started))
+  local rate, seen, gap = drain()
+  redis.call('HSET', prefix .. 'drain', 'rate', string.format('%.17g', rate * math.exp(-gap / WINDOW) + 1000 / WINDOW),
+    'seen', string.format('%.0f', seen + gap), 'from', string.format('%.0f', now))
 end
 
--- In how many milliseconds a client that finds the queue full should come back: when a tenth of the line is done, so that
--- those who come back find room instead of fighting for one place. Between 1 and 60 seconds.
-local function retry_after(waiting)
-  local rate, started = drain()
+-- Tasks a second.
+local function per_second()
+  local rate, seen, gap = drain()
   -- An average that began at zero is too low by the weight of the time before it began.
-  local seen = 1 - math.exp(-math.max(now - started, 0) / WINDOW)
-  if rate <= 0 or seen <= 0 then return 60000 end
-  return math.floor(math.min(math.max(math.max(waiting / 10, 1) / (rate / seen) * 1000, 1000), 60000))
+  return rate * math.exp(-gap / WINDOW) / (1 - math.exp(-(seen + gap) / WINDOW))
+end
+
+-- In how many milliseconds a client that was refused should come back: when a tenth of the line is done, so that those who
+-- come back find room instead of fighting for one place. Between 1 and 60 seconds.
+local function retry_after(waiting)
+  return math.floor(math.min(math.max(math.max(waiting / 10, 1) / per_second() * 1000, 1000), 60000))
+end
+
+-- Whether one more task will have ended before it is older than this (ms; 0: that does not matter). An empty line always takes
+-- one: whether it is done in time, nobody can tell before.
+local function admits(waiting, max_age)
+  if max_age == 0 or waiting == 0 then return true end
+  return waiting + redis.call('ZCARD', running) + 1 <= per_second() * max_age / 1000 * PROMISED
 end

@@ -2,6 +2,6 @@
 -- ARGV: id, delivery, phase (S or F), outcome. Yields 1, or 0 when the lease is lost.
 local task = held(ARGV[6], ARGV[7])
 if not task then return 0 end
-finish(task, ARGV[8], ARGV[9])
 count_settled()
+finish(task, ARGV[8], ARGV[9])
 return 1

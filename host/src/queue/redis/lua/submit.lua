@@ -1,7 +1,7 @@
 -- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line,
--- hash of the client or empty, how many of its tasks may wait.
--- Yields {'new', id}, {'known', id}, {'conflict'}, {'full' or 'crowded', milliseconds until there may be room for it or for its
--- client} or {'bare'} when there is no payload. Whenever the task is not new, its payload is deleted.
+-- hash of the client or empty, how many of its tasks may wait, how old a task may become until it ends (ms; 0: any age).
+-- Yields {'new', id}, {'known', id}, {'conflict'}, {'full', 'overloaded' or 'crowded', milliseconds until there may be room for it
+-- or for its client} or {'bare'} when there is no payload. Whenever the task is not new, its payload is deleted.
 local id, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
 local client = ARGV[10] ~= '' and ARGV[10]
 
@@ -26,6 +26,8 @@ if waiting >= max_length then
   waiting = redis.call('ZCARD', overdue)
   if waiting >= max_length then return refuse('full', retry_after(waiting)) end
 end
+
+if not admits(waiting, tonumber(ARGV[12])) then return refuse('overloaded', retry_after(waiting)) end
 
 if client then
   redis.call('ZREMRANGEBYSCORE', client_key(client), '-inf', now)

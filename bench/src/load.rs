@@ -144,37 +144,38 @@ where
     })
 }
 
-/// Sends requests, one after the other of those given and from the start again, at a constant rate (a second) over so many
-/// connections. Every answer must be 200. Latencies count from the moment at which a request was due.
+/// Lets callers do something at a constant rate (a second) over so many connections. What they do is told its number, from 0.
+/// Yields for each what came of it, and its latency in milliseconds from the moment at which it was due.
 ///
 /// # Errors
-/// The first error of any request.
-pub(crate) fn open(
+/// The first error of any caller.
+pub(crate) fn open<A, T>(
     address: SocketAddr,
     connections: usize,
     rate: f64,
     duration: Duration,
-    requests: Vec<Request<Full<Bytes>>>,
-) -> Result<Seen> {
-    ensure!(!requests.is_empty(), "there is nothing to ask");
+    act: A,
+) -> Result<Vec<(T, f64)>>
+where
+    A: AsyncFn(&mut Connection, usize) -> Result<T> + 'static,
+    T: 'static,
+{
+    let act = Rc::new(act);
     local(async move {
-        let requests = Rc::new(requests);
         let (sender, receiver) = mpsc::unbounded_channel();
         let receiver = Rc::new(Mutex::new(receiver));
         let mut all = JoinSet::new();
         for _ in 0..connections {
             let mut connection = Connection::open(address).await?;
-            let (receiver, requests) = (Rc::clone(&receiver), Rc::clone(&requests));
+            let (receiver, act) = (Rc::clone(&receiver), Rc::clone(&act));
             all.spawn_local(async move {
                 let mut latencies = Vec::new();
                 loop {
                     let due = receiver.lock().await.recv().await;
                     let Some((number, due)) = due else { return Ok::<_, anyhow::Error>(latencies) };
-                    let number: usize = number;
-                    let answer = connection.ask(&requests[number % requests.len()]).await?;
-                    ensure!(answer.status == StatusCode::OK, "the answer was {}: {:?}", answer.status, answer.body);
                     let due: Instant = due;
-                    latencies.push(milliseconds(due.elapsed()));
+                    let came = act(&mut connection, number).await?;
+                    latencies.push((came, milliseconds(due.elapsed())));
                 }
             });
         }
@@ -190,13 +191,13 @@ pub(crate) fn open(
                 }
             }
         });
-        let latencies = gather(all).await?;
-        ensure!(latencies.len() == count, "{} of {count} requests were answered", latencies.len());
-        Ok(Seen { latencies, seconds: start.elapsed().as_secs_f64() })
+        let seen = gather(all).await?;
+        ensure!(seen.len() == count, "{} of {count} requests were answered", seen.len());
+        Ok(seen)
     })
 }
 
-async fn gather(mut all: JoinSet<Result<Vec<f64>>>) -> Result<Vec<f64>> {
+async fn gather<T: 'static>(mut all: JoinSet<Result<Vec<T>>>) -> Result<Vec<T>> {
     let mut latencies = Vec::new();
     while let Some(ended) = all.join_next().await {
         latencies.append(&mut ended.context("a caller broke off")??);
@@ -257,10 +258,14 @@ mod tests {
     fn an_open_loop_counts_from_when_a_request_was_due() {
         // One connection and answers that take 20 ms each: at 100 a second the twentieth has waited for 200 ms.
         let address = server(Duration::from_millis(20));
-        let seen = open(address, 1, 100.0, Duration::from_millis(200), vec![get("/").unwrap()]).unwrap();
-        assert_eq!(seen.latencies.len(), 20);
-        let longest = seen.latencies.iter().copied().fold(0.0, f64::max);
-        assert!(longest > 150.0, "{:?}", seen.latencies);
+        let act = async |connection: &mut Connection, number| {
+            connection.ask(&get("/")?).await?;
+            Ok(number)
+        };
+        let seen = open(address, 1, 100.0, Duration::from_millis(200), act).unwrap();
+        assert_eq!(seen.iter().map(|(number, _)| *number).collect::<Vec<_>>(), (0..20).collect::<Vec<_>>());
+        let longest = seen.iter().map(|(_, latency)| *latency).fold(0.0, f64::max);
+        assert!(longest > 150.0, "{seen:?}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`, `overload`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
@@ -20,6 +20,7 @@ mod inference;
 mod load;
 mod machine;
 mod networks;
+mod overload;
 mod peer;
 mod queue;
 mod report;
@@ -64,7 +65,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 7] = [
+const BENCHMARKS: [Benchmark; 8] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -95,6 +96,11 @@ const BENCHMARKS: [Benchmark; 7] = [
         name: "inference",
         about: "inferences a second through wasi:nn, beside wasmtime's own ONNX backend",
         run: inference::run,
+    },
+    Benchmark {
+        name: "overload",
+        about: "what becomes of half as many to four times as many requests as can be done",
+        run: overload::run,
     },
 ];
 

@@ -61,6 +61,20 @@ impl Pair {
         Ok(())
     }
 
+    /// Sends the pair to a service that may refuse it, and waits for its end; yields whether it was accepted.
+    ///
+    /// # Errors
+    /// The service answered neither with the right verdict nor that it has too much to do.
+    pub(crate) async fn attempt(&self, connection: &mut Connection) -> Result<bool> {
+        let answer = connection.ask(&self.request("/verify?wait=30")?).await?;
+        let status: Value = serde_json::from_slice(&answer.body)?;
+        if answer.status == StatusCode::SERVICE_UNAVAILABLE && status["code"] == "overloaded" {
+            return Ok(false);
+        }
+        ensure!(status["result"]["verified"] == true, "the pair was not verified: {} {status}", answer.status);
+        Ok(true)
+    }
+
     fn request(&self, path: &str) -> Result<Request<Full<Bytes>>> {
         let request = Request::post(path).header(header::CONTENT_TYPE, &self.content_type);
         Ok(request.body(Full::new(self.body.clone()))?)

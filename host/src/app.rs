@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{self, Token};
 use crate::config::{self, Config, QueueUrl, Role};
 use crate::edge;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{self, Pipeline};
 use crate::queue::embedded::{self, Embedded};
 use crate::queue::redis::fleet::Fleet;
 use crate::queue::redis::{self, Redis};
@@ -78,6 +78,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         task_timeout: config.worker.task_timeout,
         retries: config.worker.retries,
         drain_timeout: config.server.drain_timeout,
+        cache: config.verify.cache.map(|bytes| Arc::new(pipeline::cache::Cache::new(bytes))),
     };
     let edge = edge::Config {
         body_limit: config.server.body_limit,

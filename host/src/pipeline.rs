@@ -5,8 +5,10 @@
 //!
 //! # Layout
 //!
+//! - `cache`: analyses of photographs that were analysed before.
 //! - `report`: the result as clients read it.
 
+pub(crate) mod cache;
 pub(crate) mod report;
 
 use std::sync::Arc;
@@ -16,6 +18,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use self::cache::Cache;
 use self::report::Timings;
 use crate::nn::Nn;
 use crate::runtime::analyzer::Analyzer;
@@ -92,17 +95,19 @@ pub(crate) struct Verified {
 }
 
 impl Pipeline {
-    /// Verifies two photographs; the result is the JSON object that clients read.
+    /// Verifies two photographs; the result is the JSON object that clients read. Analyses come from the cache, if there is one
+    /// and it has them.
     pub(crate) async fn verify(
         self: Arc<Self>,
         payload: Payload,
+        cache: Option<&Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
     ) -> Result<Value, Failed> {
         let start = Instant::now();
         let Payload { photographs, wishes } = payload;
         let photographs = photographs.map(Arc::new);
-        let analyses = Arc::clone(&self).analyze_both(photographs, deadline, cancel.clone()).await?;
+        let analyses = Arc::clone(&self).analyze_both(photographs, cache, deadline, cancel.clone()).await?;
         self.decide(analyses, wishes, start, deadline, cancel).await.map(|verified| verified.result)
     }
 
@@ -110,12 +115,13 @@ impl Pipeline {
     pub(crate) async fn analyze_both(
         self: Arc<Self>,
         photographs: [Arc<Vec<u8>>; 2],
+        cache: Option<&Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
     ) -> Result<Arc<[Analysis; 2]>, Failed> {
         let [first, second] = photographs;
-        let first = Arc::clone(&self).spawn_analysis(first, Embed::MostProminent, deadline, cancel.clone());
-        let second = Arc::clone(&self).spawn_analysis(second, Embed::MostProminent, deadline, cancel);
+        let first = Arc::clone(&self).spawn_known(first, cache.cloned(), deadline, cancel.clone());
+        let second = Arc::clone(&self).spawn_known(second, cache.cloned(), deadline, cancel);
         let (first, second) = tokio::join!(first, second);
         // Both have ended: the first photograph's fault is told first, however the threads ran.
         let first = joined(first).map_err(|error| error.of_photograph(1, deadline))?;
@@ -164,6 +170,37 @@ impl Pipeline {
         tokio::task::spawn_blocking(move || self.scorer.frontal(&faces, Cancel::default()))
             .await
             .unwrap_or(Err(CallError::Cancelled { slot }))
+    }
+
+    /// The analysis of one photograph, from the cache if there is one and it has it. Only analyses are kept: a photograph that
+    /// could not be analysed is looked at anew.
+    fn spawn_known(
+        self: Arc<Self>,
+        photograph: Arc<Vec<u8>>,
+        cache: Option<Arc<Cache>>,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> JoinHandle<Result<Analysis, Trouble>> {
+        let Some(cache) = cache else { return self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel) };
+        tokio::spawn(async move {
+            let start = Instant::now();
+            let look = {
+                let (pipeline, cache, photograph) = (Arc::clone(&self), Arc::clone(&cache), Arc::clone(&photograph));
+                tokio::task::spawn_blocking(move || {
+                    let fingerprint = cache.fingerprint(&photograph);
+                    (fingerprint, cache.find(fingerprint, (&pipeline.analyzer, &pipeline.policy), start))
+                })
+            };
+            let fingerprint = match look.await {
+                Ok((_, Some(analysis))) => return Ok(analysis),
+                Ok((fingerprint, None)) => fingerprint,
+                Err(error) => return Err(Trouble::Thread(error.to_string())),
+            };
+            let analysis =
+                joined(Arc::clone(&self).spawn_analysis(photograph, Embed::MostProminent, deadline, cancel).await)?;
+            cache.keep(fingerprint, (&self.analyzer, &self.policy), &analysis);
+            Ok(analysis)
+        })
     }
 
     /// One photograph on a thread of its own, as soon as a core is free.

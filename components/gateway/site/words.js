@@ -105,6 +105,7 @@ const STEP_WORDS = {
   detect: "searching the photograph for faces",
   crop: "cutting the face out",
   embed: "turning the face into 512 numbers",
+  cache: "finding what was seen in it before",
 };
 
 /** How long it took and which code decided. */

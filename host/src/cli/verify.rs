@@ -30,7 +30,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Verify) -> anyho
     let bench = Bench::set_up(config)?;
     let (start, deadline, cancel) = (Instant::now(), deadline(), Cancel::default());
     let pipeline = &bench.pipeline;
-    let analyses = match Arc::clone(pipeline).analyze_both(photographs.clone(), deadline, cancel.clone()).await {
+    let analyses = match Arc::clone(pipeline).analyze_both(photographs.clone(), None, deadline, cancel.clone()).await {
         Ok(analyses) => analyses,
         Err(failed) => return undecided(failed, files, arguments.json),
     };

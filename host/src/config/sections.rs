@@ -216,6 +216,9 @@ pub(crate) struct Verify {
     pub(crate) detect_max_side: u32,
     /// The most pixels, width times height, that a photograph may declare.
     pub(crate) max_pixels: u64,
+    /// How much memory analyses of photographs may take that are kept in case the photographs come again, bytes; `None`: none
+    /// is kept.
+    pub(crate) cache: Option<usize>,
 }
 
 /// One key and the place of its value.
@@ -292,6 +295,7 @@ impl Config {
                 min_face: 20,
                 detect_max_side: 480,
                 max_pixels: 40_000_000,
+                cache: None,
             },
             telemetry: telemetry::Config::default(),
             processors,
@@ -401,6 +405,10 @@ impl Config {
             field("verify.min_face", Count(&mut verify.min_face, 12..=4096)),
             field("verify.detect_max_side", Count(&mut verify.detect_max_side, 0..=16_384)),
             field("verify.max_pixels", Count(&mut verify.max_pixels, 1..=250_000_000)),
+            field(
+                "verify.cache",
+                Or { word: "off", value: &mut verify.cache, of: |it| Box::new(Size(it, 64 * KIB..=64 * GIB)) },
+            ),
             field("telemetry.log", &mut telemetry.log),
             field("telemetry.format", &mut telemetry.format),
         ]);

@@ -88,6 +88,13 @@ pub(crate) enum Ending {
     TakenBack(String),
 }
 
+impl<T> Pick<T> {
+    /// Whether it was picked during a trial, be it the canary or what that is compared with.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.trial.is_some()
+    }
+}
+
 impl<T: Send + Sync + 'static> Switch<T> {
     /// A switch that picks `work`, and where it tells of trials that have ended.
     pub(crate) fn new(work: Arc<T>, drain: Duration) -> (Self, mpsc::UnboundedReceiver<Ended>) {

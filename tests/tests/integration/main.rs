@@ -4,6 +4,7 @@
 //! reads its sources.
 
 mod bundles;
+mod cache;
 mod canaries;
 mod command_line;
 mod configuration;

@@ -53,7 +53,7 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// A fresh folder and no settings beyond the defaults, but that no task is refused for its expected age.
+    /// A fresh folder and no settings beyond the defaults.
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("visavis-test-").expect("the folder for temporary files can be written");
         fs::create_dir(folder.path().join("data")).expect("a fresh folder can be written");
@@ -99,8 +99,6 @@ impl Setup {
             // Compiled components are shared by all hosts of all runs: the cache is keyed by content.
             .env("VISAVIS_COMPONENTS__CACHE", repository().join("target/visavis-tests/compiled"))
             .env("VISAVIS_SERVER__ADMIN_TOKEN_FILE", TOKEN)
-            // That a busy machine takes long is no reason to refuse a test's tasks.
-            .env("VISAVIS_QUEUE__MAX_AGE", "off")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command

@@ -260,7 +260,7 @@ impl Config {
                 tls_key: None,
                 wait_replicas: 0,
                 max_length: 1000,
-                max_age: Some(Duration::from_secs(30)),
+                max_age: None,
                 max_waiting_per_client: None,
                 lease: Duration::from_secs(15),
                 max_deliveries: 5,

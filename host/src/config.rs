@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - `sections`: which keys there are, with their defaults and bounds.
-//! - `value`: how one value is read, and what is accepted.
+//! - `value`: how one value is read, and what is accepted. `device`: where the models run.
 //! - `units`: durations and sizes.
 //! - `queue_url`: which queue, as a URL.
 //! - `layers`: the file, the environment and the flags.
@@ -19,6 +19,7 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+mod device;
 mod layers;
 mod processors;
 mod queue_url;
@@ -26,6 +27,7 @@ mod sections;
 mod units;
 mod value;
 
+pub(crate) use device::Device;
 pub(crate) use layers::{Override, Source};
 pub(crate) use processors::Processors;
 pub(crate) use queue_url::QueueUrl;

@@ -10,6 +10,7 @@
 //! - `onnx`: graphs on ONNX Runtime. `openvino`: graphs on OpenVINO. Each owns its library, sessions and one run.
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
 //! - `pool`: sessions lent to one run at a time.
+//! - `batch`: sessions whose runs several callers share.
 //! - `watchdog`: the thread that stops runs at their deadline.
 //! - `processor`: what the processor is made for.
 //! - `fixture`: small graphs for tests, written byte by byte.
@@ -19,7 +20,7 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use wasmtime_wasi_nn::wit::WasiNnCtx;
 
@@ -30,6 +31,7 @@ use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
 
+mod batch;
 #[cfg(test)]
 mod fixture;
 mod network;
@@ -52,6 +54,14 @@ pub(crate) struct Config {
     pub(crate) threads: usize,
     /// The most elements that all inputs of one inference may hold together.
     pub(crate) max_elements: usize,
+    /// The most rows, of all callers together, in one run of a graph whose inputs and outputs all have a first dimension of any
+    /// length; what is computed of a row must not depend on the others. 1: each caller has a run of its own. `None`: 32 on a GPU,
+    /// else 1.
+    pub(crate) max_batch: Option<usize>,
+    /// How long a caller waits for others to share its run at most, while a session is free.
+    pub(crate) max_batch_delay: Duration,
+    /// What they run on.
+    pub(crate) device: Device,
 }
 
 impl Config {
@@ -60,8 +70,27 @@ impl Config {
     /// a picture of 22 megapixels in three colours fills.
     pub(crate) fn new(library: Library) -> Self {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        Self { library, sessions: cores, threads: 1, max_elements: 64 << 20 }
+        Self {
+            library,
+            sessions: cores,
+            threads: 1,
+            max_elements: 64 << 20,
+            max_batch: None,
+            max_batch_delay: Duration::from_millis(2),
+            device: Device::Cpu,
+        }
     }
+}
+
+/// What graphs are to run on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The processor.
+    Cpu,
+    /// A GPU; to have none is an error.
+    Gpu,
+    /// A GPU if one works, else the processor.
+    Auto,
 }
 
 /// An inference library, and the file that it lies in.
@@ -74,11 +103,11 @@ pub(crate) enum Library {
 }
 
 impl Library {
-    /// Loads it; a second call answers the same one.
-    fn load(&self) -> Result<Arc<dyn Backend>, NnError> {
+    /// Loads it, to run graphs on `device`; a second call answers the same one.
+    fn load(&self, device: Device) -> Result<Arc<dyn Backend>, NnError> {
         Ok(match self {
-            Self::OnnxRuntime(path) => Arc::new(onnx::Runtime::load(path)?),
-            Self::OpenVino(path) => openvino::Runtime::load(path)?,
+            Self::OnnxRuntime(path) => Arc::new(onnx::Runtime::load_on(path, device)?),
+            Self::OpenVino(path) => openvino::Runtime::load_on(path, device)?,
         })
     }
 
@@ -131,6 +160,9 @@ pub(crate) enum NnError {
         /// The library asked for.
         asked: PathBuf,
     },
+    /// A GPU was asked for, and none works.
+    #[error("there is no GPU to run on: {0}; mend one of these, or set nn.device to \"cpu\" or \"auto\"")]
+    NoGpu(String),
     /// A graph cannot be loaded or cannot be served.
     #[error(
         "the graph '{name}' cannot be served: {reason}; run `cargo xtask setup`, or mend its entry in the manifest"
@@ -144,8 +176,8 @@ pub(crate) enum NnError {
     /// A setting is out of bounds.
     #[error("{0} must be at least 1")]
     Setting(&'static str),
-    /// The thread that stops overdue runs could not be started.
-    #[error("no thread for inference deadlines could be started: {0}; raise the limit on threads")]
+    /// A thread that stops overdue runs, or runs batches, could not be started.
+    #[error("no thread for inference could be started: {0}; raise the limit on threads")]
     Thread(#[from] std::io::Error),
 }
 
@@ -164,14 +196,17 @@ impl Nn {
     ///
     /// [`NnError`], when a setting, the library or a graph is at fault; nothing is served in part.
     pub(crate) fn start(config: &Config, graphs: impl IntoIterator<Item = GraphSource>) -> Result<Self, NnError> {
-        for (setting, value) in
-            [("nn.sessions", config.sessions), ("nn.threads", config.threads), ("nn.max_elements", config.max_elements)]
-        {
+        for (setting, value) in [
+            ("nn.sessions", config.sessions),
+            ("nn.threads", config.threads),
+            ("nn.max_elements", config.max_elements),
+            ("nn.max_batch", config.max_batch.unwrap_or(1)),
+        ] {
             if value == 0 {
                 return Err(NnError::Setting(setting));
             }
         }
-        let backend = config.library.load()?;
+        let backend = config.library.load(config.device)?;
         let mut networks = Vec::new();
         load(backend.as_ref(), config, graphs, &mut networks)?;
         let watchdog = Arc::new(Watchdog::start()?);
@@ -203,10 +238,20 @@ impl Nn {
         self.networks.iter().map(AsRef::as_ref)
     }
 
+    /// What the graphs run on and, where that was left open, why; in words that follow "on".
+    pub(crate) fn device(&self) -> &str {
+        self.backend.device()
+    }
+
     /// What runs the graphs, as `ONNX Runtime 1.31.1`.
     pub(crate) fn backend(&self) -> &str {
         self.backend.name()
     }
+}
+
+/// Whether graphs would run on a GPU. What keeps them from running at all is for [`Nn::start`] to say.
+pub(crate) fn runs_on_gpu(config: &Config) -> bool {
+    config.device != Device::Cpu && config.library.load(config.device).is_ok_and(|backend| backend.on_gpu())
 }
 
 fn load(

@@ -25,11 +25,13 @@ pub(crate) struct Models<'a> {
 
 impl<'a> Models<'a> {
     /// Finds the configured models in the manifest.
-    pub(crate) fn find(config: &'a config::Models) -> anyhow::Result<Self> {
-        let manifest = Manifest::load(&config.dir.join("manifest.toml"))?;
-        let detector = manifest.detector(&config.detector)?.clone();
-        let (embedder, reason) = choose(&manifest, &config.embedder, int8_instructions())?;
-        Ok(Self { folder: &config.dir, detector, embedder: embedder.clone(), reason })
+    pub(crate) fn find(config: &'a Config) -> anyhow::Result<Self> {
+        let config::Models { dir, detector, embedder } = &config.models;
+        let manifest = Manifest::load(&dir.join("manifest.toml"))?;
+        let detector = manifest.detector(detector)?.clone();
+        let suited = if nn::runs_on_gpu(&nn_config(config)) { Suited::Gpu } else { Suited::here() };
+        let (embedder, reason) = choose(&manifest, embedder, suited)?;
+        Ok(Self { folder: dir, detector, embedder: embedder.clone(), reason })
     }
 
     /// Which embedder was chosen and why, and what speaks against it.
@@ -58,20 +60,37 @@ impl<'a> Models<'a> {
     }
 }
 
-/// The embedder that `asked` means on a processor with these instructions for products of 8-bit integers, and why.
-fn choose<'a>(
-    manifest: &'a Manifest,
-    asked: &str,
-    instructions: Option<&str>,
-) -> anyhow::Result<(&'a Embedder, String)> {
+/// What decides between floats and 8-bit integers.
+#[derive(Clone, Copy)]
+enum Suited {
+    /// A processor with these instructions for products of 8-bit integers, if it has any.
+    Processor(Option<&'static str>),
+    /// A GPU: the providers compute floats there, and leave 8-bit integers to the processor.
+    Gpu,
+}
+
+impl Suited {
+    /// The processor of this machine.
+    fn here() -> Self {
+        Self::Processor(int8_instructions())
+    }
+}
+
+/// The embedder that `asked` means where it is to run, and why.
+fn choose<'a>(manifest: &'a Manifest, asked: &str, suited: Suited) -> anyhow::Result<(&'a Embedder, String)> {
     if asked != AUTO {
         return Ok((manifest.embedder(asked)?, "models.embedder names it".to_owned()));
     }
-    let embedder = manifest.automatic_embedder(instructions.is_some())?;
-    let reason = match (&embedder.quantized_from, instructions) {
-        (Some(_), Some(instructions)) => format!("the processor multiplies 8-bit integers with {instructions}"),
-        (_, None) => "the processor has no instructions for products of 8-bit integers".to_owned(),
-        (None, Some(_)) => "the manifest has it first, and nothing in 8-bit integers for it".to_owned(),
+    let embedder = manifest.automatic_embedder(matches!(suited, Suited::Processor(Some(_))))?;
+    let reason = match (&embedder.quantized_from, suited) {
+        (Some(_), Suited::Processor(Some(instructions))) => {
+            format!("the processor multiplies 8-bit integers with {instructions}")
+        }
+        (_, Suited::Gpu) => "GPUs compute with floats".to_owned(),
+        (_, Suited::Processor(None)) => "the processor has no instructions for products of 8-bit integers".to_owned(),
+        (None, Suited::Processor(Some(_))) => {
+            "the manifest has it first, and nothing in 8-bit integers for it".to_owned()
+        }
     };
     Ok((embedder, reason))
 }
@@ -105,14 +124,14 @@ fn embedder_settings(embedder: &Embedder) -> analyze::Embedder {
 
 /// What components are told and given, as it is configured.
 pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
-    let models = Models::find(&config.models)?;
+    let models = Models::find(config)?;
     let (choice, against) = models.choice();
     tracing::info!(embedder = choice, "embedder chosen");
     if let Some(against) = against {
         tracing::warn!("{against}");
     }
     let nn = start_nn(config, &models)?;
-    tracing::info!(backend = nn.backend(), "models are loaded");
+    tracing::info!(backend = nn.backend(), device = nn.device(), "models are loaded");
     let embedder = &models.embedder;
     Ok(Policy {
         nn,
@@ -199,7 +218,13 @@ fn nn_config(config: &Config) -> nn::Config {
         Backend::Onnx => nn::Library::OnnxRuntime(file),
         Backend::OpenVino => nn::Library::OpenVino(file),
     };
-    nn::Config { sessions: config.nn.sessions, threads: config.nn.threads, ..nn::Config::new(library) }
+    let device = match config.nn.device {
+        config::Device::Cpu => nn::Device::Cpu,
+        config::Device::Gpu => nn::Device::Gpu,
+        config::Device::Auto => nn::Device::Auto,
+    };
+    let config::Nn { sessions, threads, max_batch, max_batch_delay, .. } = config.nn;
+    nn::Config { sessions, threads, max_batch, max_batch_delay, device, ..nn::Config::new(library) }
 }
 
 /// Loads the inference library and the chosen models; a wrong digest is an error.
@@ -218,21 +243,23 @@ mod tests {
     #[test]
     fn the_processor_decides_unless_the_operator_does() {
         let manifest = Manifest::parse(include_str!("../../../models/manifest.toml")).unwrap();
-        let chosen = |asked, instructions| {
-            let (embedder, reason) = choose(&manifest, asked, instructions).unwrap();
+        let chosen = |asked, suited| {
+            let (embedder, reason) = choose(&manifest, asked, suited).unwrap();
             (embedder.name.clone(), reason)
         };
-        let (name, reason) = chosen(AUTO, Some("AVX-512 VNNI"));
+        let (name, reason) = chosen(AUTO, Suited::Processor(Some("AVX-512 VNNI")));
         assert_eq!(name, "facenet-casia-webface-int8");
         assert!(reason.contains("AVX-512 VNNI"), "{reason}");
-        let (name, reason) = chosen(AUTO, None);
-        assert_eq!(name, "facenet-casia-webface");
-        assert!(reason.contains("no instructions"), "{reason}");
-        for instructions in [Some("AVX-512 VNNI"), None] {
-            let name = "facenet-casia-webface";
-            assert_eq!(chosen(name, instructions), (name.to_owned(), "models.embedder names it".to_owned()));
+        for (suited, words) in [(Suited::Processor(None), "no instructions"), (Suited::Gpu, "GPUs")] {
+            let (name, reason) = chosen(AUTO, suited);
+            assert_eq!(name, "facenet-casia-webface");
+            assert!(reason.contains(words), "{reason}");
         }
-        let refusal = choose(&manifest, "arcface", None).unwrap_err().to_string();
+        for suited in [Suited::Processor(Some("AVX-512 VNNI")), Suited::Processor(None), Suited::Gpu] {
+            let name = "facenet-casia-webface";
+            assert_eq!(chosen(name, suited), (name.to_owned(), "models.embedder names it".to_owned()));
+        }
+        let refusal = choose(&manifest, "arcface", Suited::Processor(None)).unwrap_err().to_string();
         assert!(refusal.contains("`facenet-casia-webface-int8`"), "{refusal}");
     }
 }

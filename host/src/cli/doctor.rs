@@ -82,7 +82,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitC
 
 async fn examine(config: &Config) -> Vec<Finding> {
     let mut findings = vec![finding("processor", Ok(processor(config)))];
-    match Models::find(&config.models) {
+    match Models::find(config) {
         Ok(chosen) => {
             findings.push(finding("models", chosen.verify()));
             let (choice, against) = chosen.choice();
@@ -120,7 +120,7 @@ fn processor(config: &Config) -> String {
 
 fn inference(nn: &Nn) -> String {
     let graphs: Vec<_> = nn.graphs().map(signature).collect();
-    format!("{} on the CPU runs {}", nn.backend(), graphs.join("; "))
+    format!("{} on {} runs {}", nn.backend(), nn.device(), graphs.join("; "))
 }
 
 /// A graph with its tensors: `mtcnn/proposal (input ... -> probability ..., regression ...)`.

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use http::HeaderName;
 
+use crate::config::device::{Device, Rows};
 use crate::config::queue_url::QueueUrl;
 use crate::config::value::{Count, Factor, Limit, List, Listener, Optional, Or, Size, Span, Value};
 use crate::config::{Config, Processors};
@@ -180,6 +181,12 @@ pub(crate) struct Nn {
     pub(crate) sessions: usize,
     /// How many threads one inference uses.
     pub(crate) threads: usize,
+    /// The processor, or a GPU.
+    pub(crate) device: Device,
+    /// How many rows of how many callers ever run together; `None`: the device decides.
+    pub(crate) max_batch: Option<usize>,
+    /// How long one caller waits for others.
+    pub(crate) max_batch_delay: Duration,
 }
 
 /// An inference library.
@@ -283,7 +290,15 @@ impl Config {
                 scorer: Component::new(64, Duration::from_secs(2)),
                 annotator: Component::new(512, Duration::from_secs(20)),
             },
-            nn: Nn { backend: Backend::Onnx, library: PathBuf::new(), sessions: cores, threads: 1 },
+            nn: Nn {
+                backend: Backend::Onnx,
+                library: PathBuf::new(),
+                sessions: cores,
+                threads: 1,
+                device: Device::Cpu,
+                max_batch: None,
+                max_batch_delay: Duration::from_millis(2),
+            },
             models: Models {
                 dir: PathBuf::new(),
                 detector: "mtcnn".to_owned(),
@@ -393,6 +408,9 @@ impl Config {
             field("nn.library", &mut nn.library),
             field("nn.sessions", Count(&mut nn.sessions, 1..=1024)),
             field("nn.threads", Count(&mut nn.threads, 1..=1024)),
+            field("nn.device", &mut nn.device),
+            field("nn.max_batch", Rows(&mut nn.max_batch)),
+            field("nn.max_batch_delay", Span(&mut nn.max_batch_delay, Duration::ZERO..=seconds(1))),
             field("models.dir", &mut models.dir),
             field("models.detector", &mut models.detector),
             field("models.embedder", &mut models.embedder),

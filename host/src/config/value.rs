@@ -405,7 +405,8 @@ impl Value for &mut Backend {
     }
 }
 
-fn choose<T: Copy>(value: &mut T, raw: &Raw, choices: &[(&str, T)]) -> Result<(), String> {
+/// Reads one of a few names.
+pub(super) fn choose<T: Copy>(value: &mut T, raw: &Raw, choices: &[(&str, T)]) -> Result<(), String> {
     let found = raw.text().and_then(|text| choices.iter().find(|(name, _)| *name == text));
     let names = || choices.iter().map(|(name, _)| format!("\"{name}\"")).collect::<Vec<_>>().join(" or ");
     *value = found.ok_or_else(names)?.1;

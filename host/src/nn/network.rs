@@ -7,10 +7,14 @@ use std::time::Instant;
 
 use wasmtime_wasi_nn::backend::NamedTensor;
 
+use super::batch::{self, Batcher, Unanswered};
 use super::pool::Pool;
 use super::tensor::Port;
 use super::watchdog::Watchdog;
 use super::{Config, NnError};
+
+/// The most rows of one run on a GPU, unless the configuration says otherwise.
+const GPU_ROWS: usize = 32;
 
 /// Why a computation has no result.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,16 @@ pub(crate) trait Backend: Send + Sync {
     /// Its name and version, as `ONNX Runtime 1.31.1`.
     fn name(&self) -> &str;
 
+    /// What it computes on, in words that follow "on".
+    fn device(&self) -> &str {
+        "the CPU"
+    }
+
+    /// Whether it computes on a GPU, which one run with many rows suits better than many runs.
+    fn on_gpu(&self) -> bool {
+        false
+    }
+
     /// Loads a model in ONNX: optimises it for this processor and makes `config.sessions` sessions of it.
     ///
     /// # Errors
@@ -80,7 +94,7 @@ pub(crate) trait Session: Send {
 }
 
 /// Why one run has no outputs.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Broken {
     /// The deadline came first.
     Overdue,
@@ -94,7 +108,15 @@ pub(crate) struct Network {
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     max_elements: usize,
-    sessions: Pool<Box<dyn Session>>,
+    sessions: Sessions,
+}
+
+/// How callers come by a session.
+enum Sessions {
+    /// Each has one to itself for the time of a run.
+    Lent(Pool<Box<dyn Session>>),
+    /// Several share a run.
+    Shared(Batcher),
 }
 
 impl Network {
@@ -106,7 +128,15 @@ impl Network {
     pub(crate) fn load(backend: &dyn Backend, name: String, model: &[u8], config: &Config) -> Result<Self, NnError> {
         match backend.open(model, config) {
             Ok(Opened { inputs, outputs, sessions }) => {
-                Ok(Self { name, inputs, outputs, max_elements: config.max_elements, sessions: Pool::new(sessions) })
+                let max_elements = config.max_elements;
+                let rows = config.max_batch.unwrap_or(if backend.on_gpu() { GPU_ROWS } else { 1 });
+                let sessions = if rows > 1 && batch::takes_any_number(&inputs, &outputs) {
+                    let bounds = batch::Bounds { rows, elements: max_elements, delay: config.max_batch_delay };
+                    Sessions::Shared(Batcher::start(sessions, bounds)?)
+                } else {
+                    Sessions::Lent(Pool::new(sessions))
+                };
+                Ok(Self { name, inputs, outputs, max_elements, sessions })
             }
             Err(reason) => Err(NnError::Graph { name, reason }),
         }
@@ -127,7 +157,7 @@ impl Network {
         &self.outputs
     }
 
-    /// Runs the graph once, on a session of the pool.
+    /// Runs the graph once, or takes part in a run that others share.
     ///
     /// # Errors
     ///
@@ -140,14 +170,36 @@ impl Network {
     ) -> Result<Vec<NamedTensor>, ComputeError> {
         let elements = self.check(inputs)?;
         let timed_out = |phase| ComputeError::TimedOut { graph: self.name.clone(), phase };
-        let mut session = self.sessions.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
-        if deadline <= Instant::now() {
-            return Err(timed_out("before it ran"));
+        let failed = |reason| ComputeError::Failed { graph: self.name.clone(), reason };
+        match &self.sessions {
+            Sessions::Lent(pool) => {
+                let mut session = pool.take(deadline).ok_or_else(|| timed_out("waiting for a session"))?;
+                if deadline <= Instant::now() {
+                    return Err(timed_out("before it ran"));
+                }
+                session.run(inputs, elements, deadline, watchdog).map_err(|broken| match broken {
+                    Broken::Overdue => timed_out("while it ran"),
+                    Broken::Failed(reason) => failed(reason),
+                })
+            }
+            Sessions::Shared(_) if deadline <= Instant::now() => Err(timed_out("before it ran")),
+            Sessions::Shared(batcher) => {
+                batcher.run(inputs, elements, deadline).map_err(|unanswered| match unanswered {
+                    Unanswered::Waiting => timed_out("waiting for a session"),
+                    Unanswered::Running => timed_out("while it ran"),
+                    Unanswered::Failed(reason) => failed(reason),
+                })
+            }
         }
-        session.run(inputs, elements, deadline, watchdog).map_err(|broken| match broken {
-            Broken::Overdue => timed_out("while it ran"),
-            Broken::Failed(reason) => ComputeError::Failed { graph: self.name.clone(), reason },
-        })
+    }
+
+    /// How many calls wait to take part in a run.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        match &self.sessions {
+            Sessions::Lent(_) => 0,
+            Sessions::Shared(batcher) => batcher.waiting(),
+        }
     }
 
     /// Checks a guest's inputs against the graph's, and counts their elements.

@@ -3,7 +3,7 @@
 //! Owns its sessions, how they are set up, and one run of a graph. Must never know a store or who waits for a session.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use std::{iter, mem};
 
 use half::f16;
@@ -14,12 +14,15 @@ use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElem
 use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit::Tensor;
 
+use self::gpu::{Provider, WEBGPU_TURN};
 pub(super) use self::library::Runtime;
 use super::Config;
 use super::network::{Backend, Broken, Opened, Session};
+use super::pool::Lease;
 use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
 
+mod gpu;
 mod library;
 
 /// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the
@@ -28,8 +31,30 @@ const KEPT_ELEMENTS: usize = 4 << 20;
 
 /// One session, and whether the run before left it with more memory than it should keep.
 struct Lane {
-    session: ort::session::Session,
+    /// `None` only while it is dropped.
+    session: Option<ort::session::Session>,
+    provider: Option<Provider>,
     swollen: bool,
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        let _turn = turn(self.provider, in_a_minute());
+        self.session = None;
+    }
+}
+
+/// A turn on what takes one caller at a time; `Some(None)` where nothing does, `None` when it did not come.
+fn turn(provider: Option<Provider>, deadline: Instant) -> Option<Option<Lease<'static, ()>>> {
+    match provider {
+        Some(Provider::WebGpu) => WEBGPU_TURN.take(deadline).map(Some),
+        Some(Provider::Cuda) | None => Some(None),
+    }
+}
+
+/// How long a start or a stop waits for runs in flight.
+fn in_a_minute() -> Instant {
+    Instant::now() + Duration::from_secs(60)
 }
 
 impl Backend for Runtime {
@@ -37,15 +62,42 @@ impl Backend for Runtime {
         self.title()
     }
 
+    fn device(&self) -> &str {
+        &self.place
+    }
+
+    fn on_gpu(&self) -> bool {
+        self.provider.is_some()
+    }
+
     fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
+        let _turn = turn(self.provider, in_a_minute()).ok_or("the GPU was busy for a minute")?;
         let mut builder = builder(self, config.threads).map_err(|error| error.to_string())?;
-        let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(config.sessions);
-        let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+        // Where runs take turns, a second session would only hold the weights once more.
+        let count = if self.provider == Some(Provider::WebGpu) { 1 } else { config.sessions };
+        let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(count);
+        let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| self.refusal(&error))?;
         let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
         let session = sessions.first().ok_or("it has no session")?;
         let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
-        let lane = |session| -> Box<dyn Session> { Box::new(Lane { session, swollen: false }) };
+        let lane = |session| -> Box<dyn Session> {
+            Box::new(Lane { session: Some(session), provider: self.provider, swollen: false })
+        };
         Ok(Opened { inputs, outputs, sessions: sessions.into_iter().map(lane).collect() })
+    }
+}
+
+impl Runtime {
+    /// Why a model has no session, in words.
+    fn refusal(&self, error: &ort::Error) -> String {
+        let text = gpu::in_a_line(error);
+        if self.on_gpu() && text.contains("fallback to CPU EP") {
+            return format!(
+                "it has operators that {} does not compute; name another model, such as one in floats, or set nn.device to \"cpu\"",
+                self.place
+            );
+        }
+        text
     }
 }
 
@@ -60,6 +112,7 @@ impl Session for Lane {
         let values = inputs.iter().map(|input| Ok((input.name.as_str(), view(&input.tensor)?)));
         let values = values.collect::<Result<Vec<_>, _>>().map_err(failed)?;
         let mut options = RunOptions::new().map_err(failed)?;
+        let _turn = turn(self.provider, deadline).ok_or(Broken::Overdue)?;
         let large = elements > KEPT_ELEMENTS;
         // What holds a large run's outputs cannot be given back when that run ends, only when the next one does.
         if mem::replace(&mut self.swollen, large) || large {
@@ -74,7 +127,8 @@ impl Session for Lane {
                 }
             }
         });
-        let outputs = self.session.run_with_options(values, &options);
+        let session = self.session.as_mut().ok_or_else(|| Broken::Failed("its session has ended".to_owned()))?;
+        let outputs = session.run_with_options(values, &options);
         let stopped = watch.end();
         match outputs {
             Ok(outputs) => outputs
@@ -92,10 +146,16 @@ fn failed(error: ort::Error) -> Broken {
     Broken::Failed(error.to_string())
 }
 
-/// How sessions run: on the caller's thread, node by node, and never burning a core that another session could use.
+/// How sessions run: on the caller's thread or the GPU, node by node, and never burning a core that another session could use.
 fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
-    Ok(ort::session::Session::builder(runtime.environment())?
-        .with_execution_providers([CPU::default().with_arena_allocator(true).build().error_on_failure()])?
+    let builder = ort::session::Session::builder(runtime.environment())?;
+    let builder = match runtime.provider {
+        Some(provider) => runtime.with_provider(builder, provider)?,
+        None => {
+            builder.with_execution_providers([CPU::default().with_arena_allocator(true).build().error_on_failure()])?
+        }
+    };
+    Ok(builder
         .with_optimization_level(GraphOptimizationLevel::All)?
         .with_parallel_execution(false)?
         .with_inter_threads(1)?

@@ -17,7 +17,7 @@ use wasmtime_wasi_nn::backend::NamedTensor;
 use super::network::{Backend, Broken, Opened, Session};
 use super::tensor::{Element, Port};
 use super::watchdog::Watchdog;
-use super::{Config, Library, NnError};
+use super::{Config, Device, Library, NnError};
 
 /// The oldest release whose interface is the one that is called here.
 const OLDEST: u32 = 2024;
@@ -85,25 +85,82 @@ fn look_at(path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-impl Backend for Runtime {
+/// OpenVINO on one device.
+struct Placed {
+    runtime: Arc<Runtime>,
+    device: DeviceType<'static>,
+    place: String,
+}
+
+impl Runtime {
+    /// Loads the library, and finds what it is to compute on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::load`]; and when a GPU is asked for and there is none.
+    pub(crate) fn load_on(library: &Path, device: Device) -> Result<Arc<dyn Backend>, NnError> {
+        let runtime = Self::load(library)?;
+        let gpu = || match runtime.gpu() {
+            Ok(()) => Ok((DeviceType::GPU, "a GPU of Intel".to_owned())),
+            Err(reason) if device == Device::Auto => {
+                Ok((DeviceType::CPU, format!("the CPU, for no GPU works ({reason})")))
+            }
+            Err(reason) => Err(NnError::NoGpu(reason)),
+        };
+        let (device, place) = if device == Device::Cpu { (DeviceType::CPU, "the CPU".to_owned()) } else { gpu()? };
+        Ok(Arc::new(Placed { runtime, device, place }))
+    }
+
+    /// Whether the library sees a GPU, or why not.
+    fn gpu(&self) -> Result<(), String> {
+        let plugin = self.library.with_file_name("libopenvino_intel_gpu_plugin.so");
+        if !plugin.is_file() {
+            return Err(format!("there is no {}, which `cargo xtask setup --gpu openvino` fetches", plugin.display()));
+        }
+        let core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let devices = core.available_devices().map_err(|error| told(&error))?;
+        // Several are numbered.
+        if devices.iter().any(|device| device.as_ref().starts_with("GPU")) {
+            return Ok(());
+        }
+        Err("OpenVINO sees no GPU of Intel; it needs Intel's driver for OpenCL and its loader, libOpenCL.so.1"
+            .to_owned())
+    }
+}
+
+impl Backend for Placed {
     fn name(&self) -> &str {
-        &self.title
+        &self.runtime.title
+    }
+
+    fn device(&self) -> &str {
+        &self.place
+    }
+
+    fn on_gpu(&self) -> bool {
+        self.device == DeviceType::GPU
     }
 
     fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
-        let mut core = self.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let (runtime, device) = (&self.runtime, &self.device);
+        let mut core = runtime.core.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = || -> Result<_, InferenceError> {
             let threads = config.sessions.saturating_mul(config.threads).to_string();
-            for (key, value) in [
-                // Without it, processors with bf16 compute in that, and distances move.
+            let streams = config.sessions.to_string();
+            let everywhere = [
+                // Without it, processors with bf16 compute in that, GPUs in f16, and distances move.
                 (RwPropertyKey::HintInferencePrecision, "f32"),
-                (RwPropertyKey::NumStreams, &config.sessions.to_string()),
-                (RwPropertyKey::InferenceNumThreads, &threads),
+                (RwPropertyKey::NumStreams, streams.as_str()),
+            ];
+            let processors = [
+                (RwPropertyKey::InferenceNumThreads, threads.as_str()),
                 // The host's other threads and other processes run on the same processors.
                 (RwPropertyKey::HintEnableCpuPinning, "NO"),
                 (RwPropertyKey::Other("CPU_RUNTIME_CACHE_CAPACITY".into()), SHAPES),
-            ] {
-                core.set_property(&DeviceType::CPU, &key, value)?;
+            ];
+            let processors = processors.into_iter().filter(|_| !self.on_gpu());
+            for (key, value) in everywhere.into_iter().chain(processors) {
+                core.set_property(device, &key, value)?;
             }
             let model = core.read_model_from_buffer(model, None)?;
             let inputs = (0..model.get_inputs_len()?).map(|index| model.get_input_by_index(index));
@@ -111,7 +168,7 @@ impl Backend for Runtime {
             let outputs = (0..model.get_outputs_len()?).map(|index| model.get_output_by_index(index));
             let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
             // All streams share the weights of one compiled model; a request keeps it alive.
-            let mut compiled = core.compile_model(&model, DeviceType::CPU)?;
+            let mut compiled = core.compile_model(&model, device.to_owned())?;
             let requests = iter::repeat_with(|| compiled.create_infer_request()).take(config.sessions);
             Ok((inputs, outputs, requests.collect::<Result<Vec<_>, _>>()?))
         };
@@ -243,7 +300,10 @@ mod tests {
             eprintln!("skipped: there is no OpenVINO for this system");
             return None;
         }
-        Some(configs.map(|config| (config.library.load().unwrap_or_else(|error| panic!("{error}")), config)))
+        Some(
+            configs
+                .map(|config| (config.library.load(config.device).unwrap_or_else(|error| panic!("{error}")), config)),
+        )
     }
 
     fn load((backend, config): &(Arc<dyn Backend>, Config), model: &[u8]) -> Network {
@@ -336,7 +396,7 @@ mod tests {
     #[test]
     fn damaged_models_and_missing_libraries_are_named_with_the_mend() {
         let nowhere = Library::OpenVino("/nowhere/libopenvino_c.so".into());
-        let missing = nowhere.load().err().expect("it is not there").to_string();
+        let missing = nowhere.load(Device::Cpu).err().expect("it is not there").to_string();
         assert!(missing.contains("/nowhere/libopenvino_c.so") && missing.contains("setup --openvino"), "{missing}");
         let Some([_, (backend, config)]) = both() else { return };
         let broken = Network::load(backend.as_ref(), "broken".to_owned(), b"no model", &config);

@@ -10,6 +10,7 @@ use libloading::{Library, Symbol};
 use ort::environment::Environment;
 use ort::logging::LogLevel;
 
+use super::gpu::Provider;
 use crate::nn::{Library as Choice, NnError};
 
 /// ONNX Runtime, loaded. The library and its environment live until the process ends.
@@ -18,6 +19,10 @@ pub(crate) struct Runtime {
     library: PathBuf,
     title: Arc<str>,
     environment: Environment,
+    /// What computes on a GPU; `None` is the processor.
+    pub(super) provider: Option<Provider>,
+    /// What it computes on, in words.
+    pub(super) place: Arc<str>,
 }
 
 impl Runtime {
@@ -51,7 +56,14 @@ impl Runtime {
             .map_err(|error| unusable(error.to_string()))?;
         environment.set_log_level(LogLevel::Warning);
         tracing::info!(library = %path.display(), version, "ONNX Runtime loaded");
-        Ok(loaded.insert(Self { library: path, title: format!("ONNX Runtime {version}").into(), environment }).clone())
+        let title = format!("ONNX Runtime {version}").into();
+        let runtime = Self { library: path, title, environment, provider: None, place: "the CPU".into() };
+        Ok(loaded.insert(runtime).clone())
+    }
+
+    /// The same library, to compute with a provider on a device that is said in words.
+    pub(super) fn on(&self, provider: Option<Provider>, place: &str) -> Self {
+        Self { provider, place: place.into(), ..self.clone() }
     }
 
     /// Its name and version, as `ONNX Runtime 1.31.1`.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 use clap::ValueEnum;
 
+use crate::packages::Gpu;
 use crate::workspace::Workspace;
 use crate::{bench, examples, progress, setup, system, testers};
 
@@ -62,6 +63,9 @@ pub(crate) fn set_up(workspace: &Workspace) -> Result<()> {
     setup::run(workspace)?;
     if !setup::openvino(workspace)? {
         progress::note("there is no OpenVINO for this system: its tests say that they are skipped");
+    }
+    if !setup::gpu(Gpu::Webgpu, workspace)? {
+        progress::note("there is no WebGPU for this system: its test says that it is skipped");
     }
     examples::build(workspace)?;
     testers::install(workspace)

@@ -56,6 +56,9 @@ enum Chore {
         /// Add OpenVINO, the other inference library (x86-64; 59 MB to fetch). `nn.backend = "openvino"` runs on it.
         #[arg(long)]
         openvino: bool,
+        /// Add what computes on GPUs of this kind, for `nn.device = "gpu"` and `"auto"`; may be given more than once.
+        #[arg(long, value_name = "KIND")]
+        gpu: Vec<packages::Gpu>,
         /// Also what only the tests need: system packages, example scorers, Schemathesis and Playwright.
         #[arg(long)]
         tests: bool,
@@ -106,7 +109,7 @@ fn main() -> ExitCode {
 fn run(chore: &Chore) -> Result<ExitCode> {
     let workspace = Workspace::find()?;
     match chore {
-        Chore::Setup { openvino, tests } => {
+        Chore::Setup { openvino, gpu, tests } => {
             if *tests {
                 checks::set_up(&workspace)?;
             } else {
@@ -114,6 +117,13 @@ fn run(chore: &Chore) -> Result<ExitCode> {
             }
             if *openvino && !setup::openvino(&workspace)? {
                 bail!("there is no OpenVINO for this system{MEND}use nn.backend = \"onnx\", the default");
+            }
+            for kind in gpu {
+                if !setup::gpu(*kind, &workspace)? {
+                    bail!(
+                        "there is nothing of that kind for GPUs of this system{MEND}use `--gpu webgpu`, or nn.device = \"cpu\""
+                    );
+                }
             }
         }
         Chore::Demo(options) => return demo::run(options, &workspace),

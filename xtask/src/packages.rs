@@ -16,10 +16,27 @@ pub(crate) struct Packages {
     library: Vec<Contents>,
     /// Archives with the inference library that is set up when it is asked for, one for each system that has it.
     openvino: Vec<Contents>,
+    /// Archives with what computes on NVIDIA's GPUs, one for each system that has it.
+    cuda: Vec<Contents>,
+    /// Archives with what computes on GPUs by way of Vulkan, one for each system.
+    webgpu: Vec<Contents>,
+    /// Archives with what OpenVINO needs for Intel's GPUs, one for each system that has it.
+    openvino_gpu: Vec<Contents>,
     /// Archives with sample photographs.
     photographs: Vec<Contents>,
     /// Archives with the tool that builds components in Python, one for each system.
     tool: Vec<Contents>,
+}
+
+/// What computes on GPUs, by what it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Gpu {
+    /// NVIDIA's, for ONNX Runtime (x86-64; 256 MB to fetch). CUDA 13, cuDNN 9 and the driver are the system's.
+    Cuda,
+    /// Any with a driver for Vulkan, for ONNX Runtime (7 MB to fetch).
+    Webgpu,
+    /// Intel's, for OpenVINO, which comes with it (x86-64; 59 MB to fetch). The driver for OpenCL is the system's.
+    Openvino,
 }
 
 /// An archive and the files to take out of it.
@@ -64,8 +81,8 @@ impl Packages {
     /// The list that this program was built with.
     pub(crate) fn pinned() -> Result<Self> {
         let packages: Self = toml::from_str(include_str!("../packages.toml")).context("xtask/packages.toml")?;
-        let Self { library, openvino, photographs, tool } = &packages;
-        for contents in library.iter().chain(openvino).chain(photographs).chain(tool) {
+        let Self { library, openvino, cuda, webgpu, openvino_gpu, photographs, tool } = &packages;
+        for contents in [library, openvino, cuda, webgpu, openvino_gpu, photographs, tool].into_iter().flatten() {
             for taken in &contents.take {
                 let inside = Path::new(&taken.to).components().all(|part| matches!(part, Component::Normal(_)));
                 ensure!(inside, "xtask/packages.toml: `{}` leaves the assets folder", taken.to);
@@ -87,6 +104,15 @@ impl Packages {
     /// The archives with OpenVINO for `system` as above; none where it is not made.
     pub(crate) fn openvino(&self, system: &str) -> Vec<&Contents> {
         fitting(&self.openvino, system)
+    }
+
+    /// The archives with what computes on GPUs of a kind, for `system` as above; none where it is not made.
+    pub(crate) fn gpu(&self, kind: Gpu, system: &str) -> Vec<&Contents> {
+        match kind {
+            Gpu::Cuda => fitting(&self.cuda, system),
+            Gpu::Webgpu => fitting(&self.webgpu, system),
+            Gpu::Openvino => fitting(&self.openvino_gpu, system),
+        }
     }
 
     /// The archives with the tool that builds components in Python, for `system` as above.
@@ -161,6 +187,10 @@ mod tests {
     fn the_pinned_list_is_sound_and_has_this_system() {
         let packages = Packages::pinned().unwrap();
         assert_eq!(packages.libraries("linux-x86_64").unwrap().len(), 1);
+        assert_eq!(packages.gpu(Gpu::Cuda, "linux-x86_64").len(), 1);
+        assert_eq!(packages.gpu(Gpu::Openvino, "linux-x86_64")[0].sha256, packages.openvino("linux-x86_64")[0].sha256);
+        assert!(packages.gpu(Gpu::Cuda, "linux-aarch64").is_empty());
+        assert_eq!(packages.gpu(Gpu::Webgpu, "linux-aarch64").len(), 1);
         assert_eq!(packages.photographs().iter().map(|it| it.take.len()).sum::<usize>(), 10);
         let message = packages.libraries("plan9-mips").unwrap_err().to_string();
         assert!(message.contains("plan9-mips") && message.contains("mend:"), "{message}");

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 
-use crate::packages::Packages;
+use crate::packages::{Gpu, Packages};
 use crate::workspace::Workspace;
 use crate::{examples, progress};
 
@@ -35,6 +35,18 @@ pub(crate) fn openvino(workspace: &Workspace) -> Result<bool> {
     let pinned = Packages::pinned()?;
     let packages = pinned.openvino(&system());
     progress::step("openvino", || packages::take(&packages, workspace))?;
+    Ok(!packages.is_empty())
+}
+
+/// Adds what computes on GPUs of a kind, which `nn.device = "gpu"` and `"auto"` look for. Answers whether there is any for this
+/// system.
+pub(crate) fn gpu(kind: Gpu, workspace: &Workspace) -> Result<bool> {
+    let pinned = Packages::pinned()?;
+    let packages = pinned.gpu(kind, &system());
+    if kind == Gpu::Openvino {
+        openvino(workspace)?;
+    }
+    progress::step("gpu", || packages::take(&packages, workspace))?;
     Ok(!packages.is_empty())
 }
 

@@ -5,7 +5,7 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`, `overload`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`, `overload`, `gpu`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
@@ -14,6 +14,7 @@
 
 mod end_to_end;
 mod floor;
+mod gpu;
 mod growth;
 mod host;
 mod inference;
@@ -65,7 +66,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 8] = [
+const BENCHMARKS: [Benchmark; 9] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -101,6 +102,11 @@ const BENCHMARKS: [Benchmark; 8] = [
         name: "overload",
         about: "what becomes of half as many to four times as many requests as can be done",
         run: overload::run,
+    },
+    Benchmark {
+        name: "gpu",
+        about: "verifications a second on a GPU, with and without batches; skipped where no GPU works",
+        run: gpu::run,
     },
 ];
 
@@ -152,6 +158,7 @@ fn run(arguments: &Arguments) -> Result<()> {
         eprintln!("bench: {}: {}", benchmark.name, benchmark.about);
         match measure(benchmark, effort, &arguments.results) {
             Ok(table) => println!("{table}"),
+            Err(error) if error.is::<gpu::Skipped>() => eprintln!("bench: {}: skipped: {error}", benchmark.name),
             Err(error) => {
                 eprintln!("error: the benchmark `{}` failed: {error:#}", benchmark.name);
                 failed.push(benchmark.name);

@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! - [`host`]: the process, from start to whatever end a test gives it.
+//! - [`gpu`]: what the host computes on.
 //! - [`operator`]: a client of the operators' listener.
 //! - [`http`]: an ordinary client.
 //! - [`raw`]: a client that sends any bytes at all.
@@ -31,6 +32,7 @@ pub mod clock;
 pub mod components;
 pub mod fleet;
 pub mod form;
+pub mod gpu;
 pub mod host;
 pub mod http;
 pub mod languages;

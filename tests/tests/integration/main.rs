@@ -13,6 +13,7 @@ mod durability;
 mod failures;
 mod fleet;
 mod golden;
+mod gpu;
 mod hostile_bodies;
 mod hostile_files;
 mod languages;

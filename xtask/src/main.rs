@@ -59,7 +59,7 @@ enum Chore {
         /// Add what computes on GPUs of this kind, for `nn.device = "gpu"` and `"auto"`; may be given more than once.
         #[arg(long, value_name = "KIND")]
         gpu: Vec<packages::Gpu>,
-        /// Also what only the tests need: system packages, example scorers, Schemathesis and Playwright.
+        /// Also what only the tests need: system packages, example scorers, Schemathesis, Playwright, mypy, pytest, TypeScript.
         #[arg(long)]
         tests: bool,
     },

@@ -1,5 +1,5 @@
-//! Tools that test the host from outside: Schemathesis from Python's packages, Playwright and axe-core from npm's, and a
-//! browser of the system.
+//! Tools that test the host from outside: Schemathesis from Python's packages, Playwright and axe-core from npm's, a browser of
+//! the system, and what the clients in Python and TypeScript are checked with.
 //!
 //! Owns their installation below the target folder, from lists that pin every version and digest. Must never know what they are
 //! run for.
@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
+use indicatif::ProgressBar;
 
 use crate::workspace::Workspace;
 use crate::{examples, files, pip, progress, system};
 
-/// The oldest Python, as 3.MINOR, for which the list of Schemathesis' requirements is complete.
+/// The oldest Python, as 3.MINOR, for which the lists of requirements are complete.
 const PYTHON: u32 = 11;
 
 /// Makes sure that the system has what the tools run on.
@@ -35,20 +36,55 @@ pub(crate) fn ensure_programs() -> Result<()> {
     Ok(())
 }
 
-/// Installs both tools, unless they are there already.
+/// Tools of one kind: what a person reads of them, the list that pins them, and their folder where the tests look for it.
+struct Tools {
+    what: &'static str,
+    megabytes: u32,
+    list: &'static str,
+    folder: &'static str,
+}
+
+/// From Python's packages.
+const PYTHONS: [Tools; 2] = [
+    Tools { what: "schemathesis", megabytes: 10, list: "tests/openapi/requirements.txt", folder: "schemathesis" },
+    Tools {
+        what: "mypy and pytest",
+        megabytes: 18,
+        list: "clients/python/requirements-test.txt",
+        folder: "clients-python",
+    },
+];
+
+/// From npm's.
+const NODES: [Tools; 2] = [
+    Tools { what: "playwright", megabytes: 4, list: "tests/browser/package-lock.json", folder: "browser" },
+    Tools {
+        what: "typescript",
+        megabytes: 5,
+        list: "clients/typescript/package-lock.json",
+        folder: "clients-typescript",
+    },
+];
+
+/// Installs all tools that are not there already.
 pub(crate) fn install(workspace: &Workspace) -> Result<()> {
-    progress::step("schemathesis", || schemathesis(workspace))?;
-    progress::step("playwright", || playwright(workspace))
+    for tools in &PYTHONS {
+        progress::step(tools.what, || from_pip(tools, workspace))?;
+    }
+    for tools in &NODES {
+        progress::step(tools.what, || from_npm(tools, workspace))?;
+    }
+    Ok(())
 }
 
 /// Into a folder that `PYTHONPATH` names: it needs no virtual environment, which not every Python can make.
-fn schemathesis(workspace: &Workspace) -> Result<Option<String>> {
-    let requirements = workspace.root.join("tests/openapi/requirements.txt");
-    let place = Place::new(&requirements, workspace.target.join("visavis-tests/schemathesis"))?;
+fn from_pip(tools: &Tools, workspace: &Workspace) -> Result<Option<String>> {
+    let requirements = workspace.root.join(tools.list);
+    let place = tools.place(workspace)?;
     if place.is_made() {
         return Ok(None);
     }
-    let spinner = progress::spinner("fetching schemathesis (10 MB)");
+    let spinner = tools.spinner();
     // Fetched and installed apart, so that the next clone installs without a network.
     let wheels = workspace.downloads.join(format!("wheels-{}", place.digest));
     let (program, arguments) = pip::program()?;
@@ -71,23 +107,32 @@ fn schemathesis(workspace: &Workspace) -> Result<Option<String>> {
     place.seal()
 }
 
-/// Into the folder where the browser tests look for it.
-fn playwright(workspace: &Workspace) -> Result<Option<String>> {
-    let sources = workspace.root.join("tests/browser");
-    let place = Place::new(&sources.join("package-lock.json"), workspace.target.join("visavis-tests/browser"))?;
+/// Into a folder of its own, as the lock file pins it.
+fn from_npm(tools: &Tools, workspace: &Workspace) -> Result<Option<String>> {
+    let place = tools.place(workspace)?;
     if place.is_made() {
         return Ok(None);
     }
-    let spinner = progress::spinner("fetching playwright (4 MB)");
+    let spinner = tools.spinner();
     place.clear()?;
     for file in ["package.json", "package-lock.json"] {
-        let path = sources.join(file);
+        let path = workspace.root.join(tools.list).with_file_name(file);
         let bytes = fs::read(&path).with_context(|| format!("can not read {}", path.display()))?;
         files::write(&place.folder.join(file), &bytes)?;
     }
     examples::install_modules(&place.folder, &workspace.downloads)?;
     spinner.finish_and_clear();
     place.seal()
+}
+
+impl Tools {
+    fn place(&self, workspace: &Workspace) -> Result<Place> {
+        Place::new(&workspace.root.join(self.list), workspace.target.join("visavis-tests").join(self.folder))
+    }
+
+    fn spinner(&self) -> ProgressBar {
+        progress::spinner(&format!("fetching {} ({} MB)", self.what, self.megabytes))
+    }
 }
 
 /// Is written last: what lacks it was interrupted and is made again.
@@ -146,14 +191,22 @@ mod tests {
 
     #[test]
     fn everything_is_pinned_by_its_digest() {
-        let requirements = include_str!("../../tests/openapi/requirements.txt");
-        let packages = requirements.lines().filter(|line| line.contains("==") && !line.starts_with('#'));
-        assert!(packages.clone().count() > 10 && packages.clone().all(|line| line.ends_with(" \\")), "{requirements}");
-        let lock: serde_json::Value =
-            serde_json::from_str(include_str!("../../tests/browser/package-lock.json")).unwrap();
-        for (name, package) in lock["packages"].as_object().unwrap().iter().filter(|(name, _)| !name.is_empty()) {
-            assert!(package["integrity"].as_str().is_some_and(|it| it.starts_with("sha512-")), "{name}");
-            assert!(package["resolved"].is_null(), "{name} names a registry");
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        let read = |list: &str| fs::read_to_string(root.join(list)).unwrap();
+        for tools in &PYTHONS {
+            let requirements = read(tools.list);
+            let packages = requirements.lines().filter(|line| line.contains("==") && !line.starts_with('#'));
+            assert!(
+                packages.clone().count() > 10 && packages.clone().all(|line| line.ends_with(" \\")),
+                "{requirements}"
+            );
+        }
+        for tools in &NODES {
+            let lock: serde_json::Value = serde_json::from_str(&read(tools.list)).unwrap();
+            for (name, package) in lock["packages"].as_object().unwrap().iter().filter(|(name, _)| !name.is_empty()) {
+                assert!(package["integrity"].as_str().is_some_and(|it| it.starts_with("sha512-")), "{name}");
+                assert!(package["resolved"].is_null(), "{name} names a registry");
+            }
         }
     }
 }

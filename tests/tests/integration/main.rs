@@ -6,6 +6,7 @@
 mod bundles;
 mod cache;
 mod canaries;
+mod clients;
 mod command_line;
 mod configuration;
 mod contract;

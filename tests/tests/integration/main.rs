@@ -10,6 +10,7 @@ mod clients;
 mod command_line;
 mod configuration;
 mod contract;
+mod deploy;
 mod durability;
 mod failures;
 mod fleet;

@@ -56,6 +56,9 @@ impl Places {
     }
 }
 
+/// A provider that works and what it computes on, or why none does.
+type Found = Result<(Provider, String), String>;
+
 impl Runtime {
     /// Loads the library, and finds what it is to compute on. Where there is a build for CUDA, a GPU is looked for with that one,
     /// which computes on processors as well.
@@ -78,8 +81,8 @@ impl Runtime {
     }
 
     /// The answer of [`Self::look`], which is looked for once: making the first session on a GPU may take seconds.
-    fn found(&self, places: &Places) -> Result<(Provider, String), String> {
-        static FOUND: Mutex<Option<(PathBuf, Result<(Provider, String), String>)>> = Mutex::new(None);
+    fn found(&self, places: &Places) -> Found {
+        static FOUND: Mutex<Option<(PathBuf, Found)>> = Mutex::new(None);
         let mut found = FOUND.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, answer)) = found.as_ref().filter(|(provider, _)| *provider == places.webgpu_provider) {
             return answer.clone();
@@ -90,7 +93,7 @@ impl Runtime {
     }
 
     /// The first provider that works, and what it computes on; or why none does.
-    fn look(&self, places: &Places) -> Result<(Provider, String), String> {
+    fn look(&self, places: &Places) -> Found {
         let cuda = self.cuda(places);
         let webgpu = |against: &str| {
             let webgpu = self.webgpu(places);

@@ -56,7 +56,7 @@ export interface Result {
   readonly components: { readonly analyzer: Component; readonly scorer: Component };
   /** Which networks were asked; the digest is the SHA-256 of the model's file. */
   readonly models: readonly { readonly name: string; readonly digest: string }[];
-  /** How long it took, in milliseconds; of each photograph by step. */
+  /** How long it took, in milliseconds; of each photograph by step, or `cache` where the analysis was kept from an earlier task. */
   readonly timings_ms: {
     readonly image1: Readonly<Record<string, number>>;
     readonly image2: Readonly<Record<string, number>>;

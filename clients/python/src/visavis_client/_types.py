@@ -105,7 +105,7 @@ class Timings:
     """How long it took, in milliseconds."""
 
     image1: Mapping[str, float]
-    """By step: ``decode``, ``detect``, ``crop``, ``embed``."""
+    """By step: ``decode``, ``detect``, ``crop``, ``embed``; ``cache`` alone where the analysis was kept from an earlier task."""
     image2: Mapping[str, float]
     score: float
     total: float

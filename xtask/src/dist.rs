@@ -45,7 +45,10 @@ const DOCUMENTS: [(&str, &str); 8] = [
 ];
 
 /// The folders of the assets that the host needs.
-const ASSETS: [&str; 4] = ["components", "lib", "models", "photos"];
+const ASSETS: [&str; 3] = ["components", "models", "photos"];
+
+/// The library that runs the models. Others may lie beside it, for those who asked for them on this machine.
+const LIBRARY: &str = "lib/libonnxruntime.so";
 
 /// Where the host looks for its assets, from the folder above its program's.
 const SHARE: &str = "share/visavis";
@@ -104,9 +107,11 @@ fn gather(workspace: &Workspace, program: &Path, compiled: &Path) -> Result<Vec<
     for folder in ASSETS {
         folder_of(&workspace.assets.join(folder), &format!("{SHARE}/{folder}"), &mut contents)?;
     }
+    let library = workspace.assets.join(LIBRARY);
+    contents.push(Content::file(&format!("{SHARE}/{LIBRARY}"), &library));
     folder_of(compiled, &format!("{SHARE}/compiled"), &mut contents)?;
     let mut glibc = Vec::new();
-    for path in [program, &workspace.assets.join("lib/libonnxruntime.so")] {
+    for path in [program, &library] {
         let bytes = fs::read(path).with_context(|| format!("can not read {}", path.display()))?;
         glibc.extend(newest_glibc(&bytes));
     }

@@ -8,9 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
-use serde::Deserialize;
-use serde_json::json;
 use tempfile::TempDir;
+use visavis_pace::{Order, Pace};
 use visavis_tests::host::repository;
 use visavis_tests::photos;
 
@@ -78,14 +77,14 @@ fn measure(report: &mut Report, graph: &Graph, callers: usize, seconds: f64, ope
     let (host, stock) = (program("VISAVIS_PACE_BIN")?, program("VISAVIS_STOCK_BIN")?);
     let test: &[&str] = &["--ignored", "--exact", MEASUREMENT];
     let case = format!("{}, {callers} at a time", graph.name);
-    let ours = Pace::measure(&host, test, &onnx, graph, callers, seconds)?;
-    let theirs = Pace::measure(&stock, &[], &onnx, graph, callers, seconds)?;
+    let ours = ordered(&host, test, &onnx, graph, callers, seconds)?;
+    let theirs = ordered(&stock, &[], &onnx, graph, callers, seconds)?;
     agree(&theirs, &ours, 1e-4).with_context(|| format!("{case}: {OURS}"))?;
-    let (ours, theirs) = (ours.rate(graph), theirs.rate(graph));
+    let (ours, theirs) = (rate(&ours, graph), rate(&theirs, graph));
     report.add(&case, (Role::Visavis, OURS), "1/s", ours);
     if openvino.is_file() {
-        let pace = Pace::measure(&host, test, openvino, graph, callers, seconds)?;
-        report.add(&case, (Role::Visavis, OPENVINO), "1/s", pace.rate(graph));
+        let pace = ordered(&host, test, openvino, graph, callers, seconds)?;
+        report.add(&case, (Role::Visavis, OPENVINO), "1/s", rate(&pace, graph));
     }
     report.add(&case, (Role::Peer, STOCK), "1/s", theirs);
     if callers == 2 {
@@ -108,51 +107,40 @@ fn agree(one: &Pace, other: &Pace, tolerance: f32) -> Result<()> {
     Ok(())
 }
 
-/// What a measurement answers.
-#[derive(Deserialize)]
-struct Pace {
+/// Runs a measurement in a process of its own.
+fn ordered(
+    program: &Path,
+    arguments: &[&str],
+    library: &Path,
+    graph: &Graph,
+    callers: usize,
     seconds: f64,
-    /// One value a call.
-    milliseconds: Vec<f64>,
-    /// What the graph answered.
-    output: Vec<f32>,
+) -> Result<Pace> {
+    let folder = TempDir::with_prefix("visavis-bench-").context("a folder for temporary files")?;
+    let answer = folder.path().join("pace.json");
+    let Graph { model, shape, times, .. } = graph;
+    let order = Order {
+        component: repository().join("target/visavis-tests/inferring_analyzer.wasm"),
+        library: library.to_owned(),
+        graph: ((*model).to_owned(), photos::assets().join(format!("models/{model}.onnx"))),
+        words: format!("graph={model} input=input shape={shape} times={times}"),
+        callers,
+        seconds,
+        answer: answer.clone(),
+    };
+    let order = serde_json::to_string(&order)?;
+    let mut command = Command::new(program);
+    command.args(arguments).env(visavis_pace::VARIABLE, order).env("ORT_DISABLE_TELEMETRY", "1");
+    let output = command.stdin(Stdio::null()).output().context("the measurement can not be started")?;
+    let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if !output.status.success() {
+        bail!("the measurement failed: {}", said());
+    }
+    let text = fs::read_to_string(&answer).with_context(|| format!("nothing was answered: {}", said()))?;
+    serde_json::from_str(&text).context("the measurement's answer")
 }
 
-impl Pace {
-    /// Runs a measurement in a process of its own.
-    fn measure(
-        program: &Path,
-        arguments: &[&str],
-        library: &Path,
-        graph: &Graph,
-        callers: usize,
-        seconds: f64,
-    ) -> Result<Self> {
-        let folder = TempDir::with_prefix("visavis-bench-").context("a folder for temporary files")?;
-        let answer = folder.path().join("pace.json");
-        let Graph { model, shape, times, .. } = graph;
-        let order = json!({
-            "component": repository().join("target/visavis-tests/inferring_analyzer.wasm"),
-            "library": library,
-            "graph": [model, photos::assets().join(format!("models/{model}.onnx"))],
-            "words": format!("graph={model} input=input shape={shape} times={times}"),
-            "callers": callers,
-            "seconds": seconds,
-            "answer": answer,
-        });
-        let mut command = Command::new(program);
-        command.args(arguments).env("VISAVIS_PACE", order.to_string()).env("ORT_DISABLE_TELEMETRY", "1");
-        let output = command.stdin(Stdio::null()).output().context("the measurement can not be started")?;
-        let said = || format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        if !output.status.success() {
-            bail!("the measurement failed: {}", said());
-        }
-        let text = fs::read_to_string(&answer).with_context(|| format!("nothing was answered: {}", said()))?;
-        serde_json::from_str(&text).context("the measurement's answer")
-    }
-
-    /// Inferences a second.
-    fn rate(&self, graph: &Graph) -> f64 {
-        (self.milliseconds.len() * graph.times) as f64 / self.seconds
-    }
+/// Inferences a second.
+fn rate(pace: &Pace, graph: &Graph) -> f64 {
+    (pace.milliseconds.len() * graph.times) as f64 / pace.seconds
 }

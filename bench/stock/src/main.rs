@@ -4,13 +4,10 @@
 //! it is what anybody gets who follows wasmtime's example.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-use std::{fs, thread};
+use std::fs;
 
 use anyhow::{Context, Result, anyhow};
-use serde::{Deserialize, Serialize};
+use visavis_pace::Order;
 use wasmtime::component::{Component, Linker, ResourceTable};
 use wasmtime::{Config, Engine, InstanceAllocationStrategy, PoolingAllocationConfig, Store};
 use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
@@ -33,34 +30,6 @@ mod bindings {
         ",
         path: "../../wit",
     });
-}
-
-/// What to measure; the host's `runtime::pace` is given the same.
-#[derive(Deserialize)]
-struct Order {
-    /// The component that infers.
-    component: PathBuf,
-    /// The ONNX Runtime.
-    library: PathBuf,
-    /// The graph's name and its model.
-    graph: (String, PathBuf),
-    /// What the component is told.
-    words: String,
-    /// How many call at a time.
-    callers: usize,
-    seconds: f64,
-    /// The file that the answer is written to.
-    answer: PathBuf,
-}
-
-/// What was measured.
-#[derive(Serialize)]
-struct Pace {
-    seconds: f64,
-    /// One value a call.
-    milliseconds: Vec<f64>,
-    /// What the graph answered.
-    output: Vec<f32>,
 }
 
 /// Graphs by their names.
@@ -91,17 +60,16 @@ impl WasiView for Guest {
 }
 
 fn main() -> Result<()> {
-    let order = std::env::var("VISAVIS_PACE").context("`cargo xtask bench inference` sets VISAVIS_PACE")?;
-    let order: Order = serde_json::from_str(&order).context("an order of the benchmark")?;
+    let order = Order::given()?;
     ort::init_from(order.library.to_string_lossy()).commit()?;
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()));
     let engine = Engine::new(&config).map_err(|error| anyhow!("{error:#}"))?;
-    let pre = Arc::new(load(&engine, &order).map_err(|error| anyhow!("{error:#}"))?);
+    let pre = load(&engine, &order).map_err(|error| anyhow!("{error:#}"))?;
     let (name, model) = &order.graph;
     let graph = OnnxBackend::default().load(&[&fs::read(model)?], ExecutionTarget::Cpu)?;
 
-    let call = |graph: &Graph| -> Result<Vec<f32>> {
+    let call = || {
         let registry = Registry::from(Named(HashMap::from([(name.clone(), graph.clone())])));
         let (table, wasi) = (ResourceTable::new(), WasiCtx::builder().build());
         let mut store = Store::new(&engine, Guest { table, wasi, nn: WasiNnCtx::new([], registry) });
@@ -110,29 +78,7 @@ fn main() -> Result<()> {
         let analysis = analysis.map_err(|error| anyhow!("{error:#}"))?.map_err(|failure| anyhow!("{failure:?}"))?;
         Ok(analysis.faces.into_iter().next().context("an output")?.embedding)
     };
-    let output = call(&graph)?;
-    let start = Instant::now();
-    let end = start + Duration::from_secs_f64(order.seconds);
-    let milliseconds = thread::scope(|scope| {
-        let callers: Vec<_> = (0..order.callers)
-            .map(|_| {
-                scope.spawn(|| -> Result<Vec<f64>> {
-                    let mut milliseconds = Vec::new();
-                    while Instant::now() < end {
-                        let begin = Instant::now();
-                        call(&graph)?;
-                        milliseconds.push(begin.elapsed().as_secs_f64() * 1e3);
-                    }
-                    Ok(milliseconds)
-                })
-            })
-            .collect();
-        let all = callers.into_iter().map(|caller| caller.join().map_err(|_| anyhow!("a caller panicked"))?);
-        all.collect::<Result<Vec<_>>>()
-    })?
-    .concat();
-    let pace = Pace { seconds: start.elapsed().as_secs_f64(), milliseconds, output };
-    fs::write(&order.answer, serde_json::to_vec(&pace)?).context("the answer cannot be written")
+    order.carry_out(call)
 }
 
 /// Compiles the component.

@@ -1,12 +1,11 @@
 //! How many inferences a second guests get through `wasi:nn`: what `cargo xtask bench inference` asks for.
 //!
-//! Owns one measurement of either library, as the variable `VISAVIS_PACE` orders it. Must never know what it is compared with.
+//! Owns the call of a component, with either library. Must never know what it is compared with.
 
-use std::path::PathBuf;
+use std::fs;
 use std::time::{Duration, Instant};
-use std::{fs, thread};
 
-use serde::{Deserialize, Serialize};
+use visavis_pace::Order;
 
 use super::analyzer::Analyzer;
 use super::bindings::analyze::{Detector, Embed, Embedder, Settings};
@@ -18,39 +17,10 @@ const HOUR: Duration = Duration::from_secs(3600);
 /// Bytes that a guest may take: the largest input a few times.
 const MEMORY: usize = 256 << 20;
 
-/// What to measure.
-#[derive(Deserialize)]
-struct Order {
-    /// The component that infers.
-    component: PathBuf,
-    /// The inference library's file.
-    library: PathBuf,
-    /// The graph's name and its model.
-    graph: (String, PathBuf),
-    /// What the component is told.
-    words: String,
-    /// How many call at a time.
-    callers: usize,
-    seconds: f64,
-    /// The file that the answer is written to.
-    answer: PathBuf,
-}
-
-/// What was measured.
-#[derive(Serialize)]
-struct Pace {
-    seconds: f64,
-    /// One value a call.
-    milliseconds: Vec<f64>,
-    /// What the graph answered.
-    output: Vec<f32>,
-}
-
 #[test]
 #[ignore = "a measurement, which `cargo xtask bench inference` orders"]
 fn of_the_graph_that_is_ordered() {
-    let order = std::env::var("VISAVIS_PACE").expect("`cargo xtask bench inference` sets VISAVIS_PACE");
-    let order: Order = serde_json::from_str(&order).expect("an order of the benchmark");
+    let order = Order::given().unwrap();
     let (name, model) = (order.graph.0.clone(), fs::read(&order.graph.1).unwrap());
     let is_openvino = order.library.to_string_lossy().contains("openvino");
     let library = if is_openvino { Library::OpenVino } else { Library::OnnxRuntime }(order.library.clone());
@@ -68,29 +38,9 @@ fn of_the_graph_that_is_ordered() {
         let deadline = Instant::now() + HOUR;
         let words = order.words.as_bytes();
         let analysis = analyzer.analyze(&nn, words, &settings(), deadline, Cancel::default()).unwrap().unwrap();
-        analysis.faces.into_iter().next().expect("an output").embedding
+        Ok(analysis.faces.into_iter().next().expect("an output").embedding)
     };
-    let output = call();
-    let start = Instant::now();
-    let end = start + Duration::from_secs_f64(order.seconds);
-    let milliseconds = thread::scope(|scope| {
-        let callers: Vec<_> = (0..order.callers)
-            .map(|_| {
-                scope.spawn(|| {
-                    let mut milliseconds = Vec::new();
-                    while Instant::now() < end {
-                        let begin = Instant::now();
-                        call();
-                        milliseconds.push(begin.elapsed().as_secs_f64() * 1e3);
-                    }
-                    milliseconds
-                })
-            })
-            .collect();
-        callers.into_iter().flat_map(|caller| caller.join().unwrap()).collect()
-    });
-    let pace = Pace { seconds: start.elapsed().as_secs_f64(), milliseconds, output };
-    fs::write(&order.answer, serde_json::to_vec(&pace).unwrap()).unwrap();
+    order.carry_out(call).unwrap();
 }
 
 /// What an analyzer is told; this one looks at none of it.

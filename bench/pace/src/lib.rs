@@ -1,0 +1,83 @@
+//! One measurement of inferences through `wasi:nn`: the order, the callers, the answer.
+//!
+//! Owns all that must be the same in the hosts that are compared. Must never know how one of them calls a component.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+use std::{env, fs, thread};
+
+use anyhow::{Context, Result, anyhow};
+use serde::{Deserialize, Serialize};
+
+/// The environment variable that holds an [`Order`], in JSON.
+pub const VARIABLE: &str = "VISAVIS_PACE";
+
+/// What to measure.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Order {
+    /// The component that infers.
+    pub component: PathBuf,
+    /// The inference library's file.
+    pub library: PathBuf,
+    /// The graph's name and its model.
+    pub graph: (String, PathBuf),
+    /// What the component is told.
+    pub words: String,
+    /// How many call at a time.
+    pub callers: usize,
+    /// How long they go on.
+    pub seconds: f64,
+    /// The file that the answer is written to.
+    pub answer: PathBuf,
+}
+
+/// What was measured.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Pace {
+    /// From the first call to the end of the last.
+    pub seconds: f64,
+    /// One value a call.
+    pub milliseconds: Vec<f64>,
+    /// What the graph answered.
+    pub output: Vec<f32>,
+}
+
+impl Order {
+    /// The order that this process was started with.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be read.
+    pub fn given() -> Result<Self> {
+        let order = env::var(VARIABLE).with_context(|| format!("`cargo xtask bench inference` sets {VARIABLE}"))?;
+        serde_json::from_str(&order).context("an order of the benchmark")
+    }
+
+    /// Lets as many callers as are ordered call again and again, after one call that does not count, and writes the answer.
+    /// `call` yields what the graph answered.
+    ///
+    /// # Errors
+    ///
+    /// A call failed, or the answer cannot be written.
+    pub fn carry_out(&self, call: impl Fn() -> Result<Vec<f32>> + Sync) -> Result<()> {
+        let output = call()?;
+        let start = Instant::now();
+        let end = start + Duration::from_secs_f64(self.seconds);
+        let caller = || -> Result<Vec<f64>> {
+            let mut milliseconds = Vec::new();
+            while Instant::now() < end {
+                let begin = Instant::now();
+                call()?;
+                milliseconds.push(begin.elapsed().as_secs_f64() * 1e3);
+            }
+            Ok(milliseconds)
+        };
+        let milliseconds = thread::scope(|scope| {
+            let callers: Vec<_> = (0..self.callers).map(|_| scope.spawn(caller)).collect();
+            let all = callers.into_iter().map(|caller| caller.join().map_err(|_| anyhow!("a caller panicked"))?);
+            all.collect::<Result<Vec<_>>>()
+        })?;
+        let pace = Pace { seconds: start.elapsed().as_secs_f64(), milliseconds: milliseconds.concat(), output };
+        fs::write(&self.answer, serde_json::to_vec(&pace)?).context("the answer cannot be written")
+    }
+}

@@ -19,7 +19,6 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-mod device;
 mod layers;
 mod processors;
 mod queue_url;
@@ -27,11 +26,10 @@ mod sections;
 mod units;
 mod value;
 
-pub(crate) use device::Device;
 pub(crate) use layers::{Override, Source};
 pub(crate) use processors::Processors;
 pub(crate) use queue_url::QueueUrl;
-pub(crate) use sections::{Backend, Component, Components, Models, Nn, Queue, Role, Server, Verify, Worker};
+pub(crate) use sections::{Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Worker};
 
 use crate::telemetry;
 

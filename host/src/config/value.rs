@@ -11,10 +11,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::config::queue_url::{QueueUrl, without_password};
-use crate::config::sections::{Backend, Role};
 use crate::config::units::{parse_duration, parse_size, show_duration, show_size};
-use crate::task::NonFrontal;
-use crate::telemetry::{Filter, Format};
 
 /// A value as it was found, before its key says what it must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +31,8 @@ pub(crate) enum Raw {
 }
 
 impl Raw {
-    fn text(&self) -> Option<&str> {
+    /// As a text, if it is one.
+    pub(super) fn text(&self) -> Option<&str> {
         match self {
             Self::Word(text) | Self::Text(text) => Some(text),
             _ => None,
@@ -335,73 +333,6 @@ impl Value for &mut QueueUrl {
 
     fn show(&self) -> String {
         self.to_string()
-    }
-}
-
-impl Value for &mut Filter {
-    fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        let filter = raw.text().and_then(|text| text.parse().ok());
-        **self = filter.ok_or(
-            "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\", or a list, as \"info,visavis::worker=debug\"",
-        )?;
-        Ok(())
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for &mut NonFrontal {
-    fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        choose(*self, raw, &[("reject", NonFrontal::Reject), ("report", NonFrontal::Report)])
-    }
-
-    fn show(&self) -> String {
-        match self {
-            NonFrontal::Reject => "reject",
-            NonFrontal::Report => "report",
-        }
-        .to_owned()
-    }
-}
-
-impl Value for &mut Format {
-    fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        choose(*self, raw, &[("auto", Format::Auto), ("pretty", Format::Pretty), ("json", Format::Json)])
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Format::Auto => "auto",
-            Format::Pretty => "pretty",
-            Format::Json => "json",
-        }
-        .to_owned()
-    }
-}
-
-impl Value for &mut Role {
-    fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        choose(*self, raw, &[("all", Role::All), ("edge", Role::Edge), ("worker", Role::Worker)])
-    }
-
-    fn show(&self) -> String {
-        self.to_string()
-    }
-}
-
-impl Value for &mut Backend {
-    fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        choose(*self, raw, &[("onnx", Backend::Onnx), ("openvino", Backend::OpenVino)])
-    }
-
-    fn show(&self) -> String {
-        match self {
-            Backend::Onnx => "onnx",
-            Backend::OpenVino => "openvino",
-        }
-        .to_owned()
     }
 }
 

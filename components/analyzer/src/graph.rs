@@ -86,7 +86,7 @@ impl Graph {
         if count.and_then(|count| count.checked_mul(4)) != Some(bytes.len()) {
             return Err(wrong(format!("{} bytes", bytes.len())));
         }
-        let values = bytes.as_chunks::<4>().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
-        Ok(Answer { dimensions, values })
+        // WebAssembly is little-endian, as tensors are.
+        Ok(Answer { dimensions, values: bytemuck::pod_collect_to_vec(&bytes) })
     }
 }

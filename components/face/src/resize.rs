@@ -85,7 +85,7 @@ fn average<Sum>(
     normalization: Normalization,
     planes: &mut [f32],
 ) where
-    Sum: Copy + From<u8> + std::ops::AddAssign,
+    Sum: Copy + From<u8> + std::ops::Add<Output = Sum>,
     u32: From<Sum>,
 {
     let (width, height) = (columns.len(), rows.len());
@@ -98,33 +98,117 @@ fn average<Sum>(
     };
     let reciprocal = 1.0 / normalization.scale;
     let shift = -normalization.mean * reciprocal;
+    let narrowest = columns.iter().map(|&(left, right)| right - left).min().unwrap_or(0);
 
-    // First down each column, which vector instructions do well, then along the one row of sums that remains.
-    let mut sums: Vec<Sum> = vec![Sum::from(0); 3 * region.width];
+    // First down each column, then along the one row of sums that remains: sums of all pixels to the left, of which the
+    // difference of two is a window's, whatever its width. One sample more lets a pixel be read as four.
+    let mut sums: Vec<Sum> = vec![Sum::from(0); 3 * region.width + 1];
+    let mut before = vec![[0_u32; 4]; region.width + 1];
     for (y, &(from, to)) in rows.iter().enumerate() {
-        for (sum, &sample) in sums.iter_mut().zip(row(from)) {
-            *sum = Sum::from(sample);
-        }
-        for source in from + 1..to {
-            for (sum, &sample) in sums.iter_mut().zip(row(source)) {
-                *sum += Sum::from(sample);
-            }
-        }
-        let (pixels, _) = sums.as_chunks::<3>();
+        down(&mut sums[..3 * region.width], from..to, row);
+        along(&sums, &mut before);
+        // The widths of windows differ by at most two.
+        let factor: [f32; 3] =
+            std::array::from_fn(|wider| reciprocal / ((narrowest + wider).max(1) * (to - from)) as f32);
         let line = y * width..(y + 1) * width;
-        let outputs = red[line.clone()].iter_mut().zip(&mut green[line.clone()]).zip(&mut blue[line]);
-        for (((red, green), blue), &(left, right)) in outputs.zip(columns) {
-            let mut sum = [0; 3];
-            for pixel in &pixels[left..right] {
-                for (sum, &sample) in sum.iter_mut().zip(pixel) {
-                    *sum += u32::from(sample);
-                }
+        let window = |&(left, right): &(usize, usize)| -> [f32; 4] {
+            let (less, more) = (&before[left], &before[right]);
+            let factor = factor[(right - left - narrowest).min(2)];
+            // A window of more than eight million pixels is not asked for, and signed numbers are converted faster.
+            std::array::from_fn(|channel| more[channel].wrapping_sub(less[channel]) as i32 as f32 * factor + shift)
+        };
+        let (many, few) = columns.as_chunks::<STEP>();
+        let (reds, last_red) = red[line.clone()].as_chunks_mut::<STEP>();
+        let (greens, last_green) = green[line.clone()].as_chunks_mut::<STEP>();
+        let (blues, last_blue) = blue[line].as_chunks_mut::<STEP>();
+        for (((red, green), blue), columns) in reds.iter_mut().zip(greens).zip(blues).zip(many) {
+            for index in 0..STEP {
+                [red[index], green[index], blue[index], _] = window(&columns[index]);
             }
-            let factor = reciprocal / ((right - left) * (to - from)) as f32;
-            *red = sum[0] as f32 * factor + shift;
-            *green = sum[1] as f32 * factor + shift;
-            *blue = sum[2] as f32 * factor + shift;
         }
+        let outputs = last_red.iter_mut().zip(last_green).zip(last_blue);
+        for (((red, green), blue), column) in outputs.zip(few) {
+            [*red, *green, *blue, _] = window(column);
+        }
+    }
+}
+
+/// How many pixels one turn of a loop does. In a sandbox every turn asks whether it must stop, and has to keep its registers
+/// ready for the answer yes: turns are dear, and what is done in one is not.
+const STEP: usize = 8;
+
+/// Adds rows up, sample by sample; several in one pass, since a pass is mostly loads and stores of `sums`.
+fn down<'a, Sum>(sums: &mut [Sum], rows: std::ops::Range<usize>, row: impl Fn(usize) -> &'a [u8])
+where
+    Sum: Copy + From<u8> + std::ops::Add<Output = Sum>,
+{
+    let mut next = match rows.len() {
+        1 => {
+            add(sums, [row(rows.start)], |_, [a]| a);
+            1
+        }
+        2 => {
+            add(sums, [row(rows.start), row(rows.start + 1)], |_, [a, b]| a + b);
+            2
+        }
+        _ => {
+            add(sums, [row(rows.start), row(rows.start + 1), row(rows.start + 2)], |_, [a, b, c]| a + b + c);
+            3
+        }
+    } + rows.start;
+    while next + 1 < rows.end {
+        add(sums, [row(next), row(next + 1)], |sum, [a, b]| sum + a + b);
+        next += 2;
+    }
+    if next < rows.end {
+        add(sums, [row(next)], |sum, [a]| sum + a);
+    }
+}
+
+/// One pass over some rows, all as long as `sums`.
+#[inline(always)]
+fn add<Sum, const ROWS: usize>(sums: &mut [Sum], rows: [&[u8]; ROWS], sum: impl Fn(Sum, [Sum; ROWS]) -> Sum)
+where
+    Sum: Copy + From<u8>,
+{
+    const SAMPLES: usize = 8 * STEP;
+    let (many, few) = sums.as_chunks_mut::<SAMPLES>();
+    let chunks = rows.map(|row| row.as_chunks::<SAMPLES>());
+    for (chunk, sums) in many.iter_mut().enumerate() {
+        let rows = chunks.map(|(many, _)| &many[chunk]);
+        for (index, total) in sums.iter_mut().enumerate() {
+            *total = sum(*total, rows.map(|row| Sum::from(row[index])));
+        }
+    }
+    for (index, total) in few.iter_mut().enumerate() {
+        *total = sum(*total, chunks.map(|(_, few)| Sum::from(few[index])));
+    }
+}
+
+/// Writes to `before[i]` the sum of the pixels before the one at `i`, modulo 2^32, channel by channel; the fourth is
+/// meaningless. `sums` holds three samples for each pixel and one more.
+fn along<Sum: Copy>(sums: &[Sum], before: &mut [[u32; 4]])
+where
+    u32: From<Sum>,
+{
+    let mut running = [0_u32; 4];
+    let mut add = |pixel: &[Sum]| {
+        for (running, &sample) in running.iter_mut().zip(pixel) {
+            *running = running.wrapping_add(u32::from(sample));
+        }
+        running
+    };
+    let (many, few) = before[1..].as_chunks_mut::<STEP>();
+    let mut rest = sums;
+    for before in many {
+        let Some(samples) = rest.first_chunk::<{ 3 * STEP + 1 }>() else { return };
+        for (index, before) in before.iter_mut().enumerate() {
+            *before = add(&samples[3 * index..3 * index + 4]);
+        }
+        rest = &rest[3 * STEP..];
+    }
+    for (before, pixel) in few.iter_mut().zip(rest.windows(4).step_by(3)) {
+        *before = add(pixel);
     }
 }
 

@@ -21,14 +21,24 @@ impl Overlap {
             Self::Union => 0.0,
             Self::Smaller => 1.0,
         };
-        let area = |x1: f32, y1: f32, x2: f32, y2: f32| (x2 - x1 + extra).max(0.0) * (y2 - y1 + extra).max(0.0);
+        let area = |x1: f32, y1: f32, x2: f32, y2: f32| greater(x2 - x1 + extra, 0.0) * greater(y2 - y1 + extra, 0.0);
         let of_box = |face: &BoundingBox| area(face.x1, face.y1, face.x2, face.y2);
-        let shared = area(a.x1.max(b.x1), a.y1.max(b.y1), a.x2.min(b.x2), a.y2.min(b.y2));
+        let shared = area(greater(a.x1, b.x1), greater(a.y1, b.y1), lesser(a.x2, b.x2), lesser(a.y2, b.y2));
         match self {
             Self::Union => shared / (of_box(a) + of_box(b) - shared),
-            Self::Smaller => shared / of_box(a).min(of_box(b)),
+            Self::Smaller => shared / lesser(of_box(a), of_box(b)),
         }
     }
+}
+
+// Not `f32::max` and `f32::min`: what those say of numbers that are not finite, and here are none, makes each a call in
+// WebAssembly.
+fn greater(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+fn lesser(a: f32, b: f32) -> f32 {
+    if a < b { a } else { b }
 }
 
 /// Keeps each candidate that no more probable kept one overlaps by more than `threshold`, the most probable first.

@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use self::cache::Cache;
@@ -215,17 +215,21 @@ impl Pipeline {
             let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
             let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
             let settings = Settings { embed, ..self.policy.settings.clone() };
+            let (answer, answered) = oneshot::channel();
             tokio::task::spawn_blocking(move || {
-                let analysis = self.analyzer.analyze(&self.policy.nn, &photograph, &settings, deadline, cancel);
-                drop(core);
-                match analysis {
+                let (analysis, spent) =
+                    self.analyzer.analyze(&self.policy.nn, &photograph, &settings, deadline, cancel);
+                // Whoever waits for it may be gone.
+                let _ = answer.send(match analysis {
                     Ok(Ok(analysis)) => Ok(analysis),
                     Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
                     Err(error) => Err(Trouble::Call(error)),
-                }
-            })
-            .await
-            .unwrap_or_else(|error| Err(Trouble::Thread(error.to_string())))
+                });
+                // The core is busy until the instance's memory is cleared, but the analysis need not wait for that.
+                drop(spent);
+                drop(core);
+            });
+            answered.await.unwrap_or_else(|_| Err(Trouble::Thread("it panicked".to_owned())))
         })
     }
 

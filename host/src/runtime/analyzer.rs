@@ -13,7 +13,7 @@ use super::bindings::analyzer::AnalyzerPre;
 use super::bindings::types::Analysis;
 use super::guest::{self, Guest};
 use super::limits::Cancel;
-use super::slot::{self, Plugged};
+use super::slot::{self, Plugged, Spent};
 use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 use crate::nn::Nn;
 
@@ -32,7 +32,7 @@ impl Analyzer {
         slot::plug(clockwork, cache, Slot::Analyzer, candidate, link, AnalyzerPre::new).map(Self)
     }
 
-    /// Analyses one photograph. Blocks, also in inference.
+    /// Analyses one photograph. Blocks, also in inference. What is left of the instance comes along.
     pub(crate) fn analyze(
         &self,
         nn: &Nn,
@@ -40,7 +40,7 @@ impl Analyzer {
         settings: &Settings,
         deadline: Instant,
         cancel: Cancel,
-    ) -> Result<Result<Analysis, Failure>, CallError> {
+    ) -> (Result<Result<Analysis, Failure>, CallError>, Spent) {
         let deadline = deadline.min(self.0.deadline());
         self.0.call(nn.context(deadline), deadline, cancel, |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;

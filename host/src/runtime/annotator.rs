@@ -28,10 +28,11 @@ impl Annotator {
         threshold: f32,
     ) -> Result<Result<Vec<u8>, String>, CallError> {
         let verdict = verdict.map(drawable);
-        self.0.call((), self.0.deadline(), Cancel::default(), |store| {
+        let (answer, _spent) = self.0.call((), self.0.deadline(), Cancel::default(), |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;
             instance.visavis_face_annotate().call_annotate(store, photographs, verdict, threshold)
-        })
+        });
+        answer
     }
 
     /// Which code answers.

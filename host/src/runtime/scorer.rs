@@ -28,19 +28,21 @@ impl Scorer {
         policy: Policy,
         cancel: Cancel,
     ) -> Result<Result<Verdict, Rejection>, CallError> {
-        self.0.call((), self.0.deadline(), cancel, |store| {
+        let (answer, _spent) = self.0.call((), self.0.deadline(), cancel, |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;
             instance.visavis_face_score().call_score(store, first, second, policy)
-        })
+        });
+        answer
     }
 
     /// Whether each face looks into the camera.
     pub(crate) fn frontal(&self, faces: &[Face], cancel: Cancel) -> Result<Vec<bool>, CallError> {
-        self.0.call((), self.0.deadline(), cancel, |store| {
+        let (answer, _spent) = self.0.call((), self.0.deadline(), cancel, |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;
             let score = instance.visavis_face_score();
             faces.iter().map(|face| score.call_frontal(&mut *store, face)).collect()
-        })
+        });
+        answer
     }
 
     /// Which code answers.

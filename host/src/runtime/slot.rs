@@ -22,6 +22,12 @@ pub(super) struct Plugged<P> {
     engine: Engine,
 }
 
+/// What is left of a guest after its call. To drop it is to clear its memory for the next, which takes a moment that nobody need
+/// wait for.
+pub(crate) struct Spent {
+    _store: Box<dyn Send>,
+}
+
 /// Compiles a component, links what `link` grants it, and lets `check` hold it against its world.
 pub(super) fn plug<E: 'static, P>(
     clockwork: &Clockwork,
@@ -43,19 +49,20 @@ pub(super) fn plug<E: 'static, P>(
 }
 
 impl<P> Plugged<P> {
-    /// Runs `call` on a fresh store, until `deadline` or the slot's own, whichever is first.
+    /// Runs `call` on a fresh store, until `deadline` or the slot's own, whichever is first. What is left of the guest comes along.
     pub(super) fn call<E: Send + 'static, T>(
         &self,
         extra: E,
         deadline: Instant,
         cancel: Cancel,
         call: impl FnOnce(&mut Store<Guest<E>>) -> wasmtime::Result<T>,
-    ) -> Result<T, CallError> {
+    ) -> (Result<T, CallError>, Spent) {
         let mut store = self.store(extra);
         let bound = Bound { deadline, cancel };
         store.data_mut().bound = Some(bound.clone());
         limits::stop_at(&mut store, bound);
-        call(&mut store).map_err(|error| self.error(&store, &error))
+        let answer = call(&mut store).map_err(|error| self.error(&store, &error));
+        (answer, Spent { _store: Box::new(store) })
     }
 
     /// When a call that begins now must have ended.

@@ -17,8 +17,11 @@ use http_body_util::Full;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use tempfile::TempDir;
+use visavis_pace::Instances;
 use visavis_tests::host::{Setup, repository, spawn};
 use visavis_tests::http::Client;
+use visavis_tests::photos;
 
 use crate::Effort;
 use crate::load::{self, Length, get};
@@ -26,6 +29,7 @@ use crate::report::{Bound, Report, Role};
 use crate::sample::quantile;
 
 const HOST: &str = "visavis, a fresh instance for each request";
+const ENGINE: &str = "visavis, without HTTP";
 const SERVE: &str = "wasmtime serve";
 const BARE: &str = "hyper, no component";
 
@@ -46,6 +50,7 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
              of the server's process, user and system; the callers' is not in it.",
         ],
     );
+    instances(&mut report, effort)?;
     let component = repository().join("target/visavis-tests/hello_gateway.wasm");
     ensure!(component.is_file(), "{} is missing\n  mend: run `cargo xtask setup`", component.display());
     let host = Setup::new().set("VISAVIS_COMPONENTS__GATEWAY__PATH", &component.to_string_lossy()).start();
@@ -84,6 +89,40 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
     }
     report.hold("16 callers: times the requests of wasmtime serve", HOST, Bound::AtLeast(FASTER));
     Ok(report)
+}
+
+/// The measurement among the host's tests.
+const MEASUREMENT: &str = "runtime::pace::of_fresh_instances";
+
+/// How long it takes to make an instance of what is shipped, and to throw it away.
+fn instances(report: &mut Report, effort: Effort) -> Result<()> {
+    let program = std::env::var_os("VISAVIS_PACE_BIN")
+        .context("VISAVIS_PACE_BIN is not set\n  mend: run this by `cargo xtask bench host`")?;
+    let folder = TempDir::with_prefix("visavis-bench-").context("a folder for temporary files")?;
+    let component = |name: &str| photos::assets().join(format!("components/{name}.wasm"));
+    let order = Instances {
+        components: [component("analyzer"), component("scorer")],
+        library: photos::assets().join("lib/libonnxruntime.so"),
+        times: effort.choose(101, 20),
+        answer: folder.path().join("instances.json"),
+    };
+    let mut command = Command::new(program);
+    command.args(["--ignored", "--exact", MEASUREMENT]).env(visavis_pace::VARIABLE, serde_json::to_string(&order)?);
+    let output = command.stdin(Stdio::null()).output().context("the measurement can not be started")?;
+    ensure!(output.status.success(), "the measurement failed: {}", String::from_utf8_lossy(&output.stdout));
+    let text = fs::read_to_string(&order.answer).context("the measurement answered nothing")?;
+    let microseconds: [Vec<f64>; 2] = serde_json::from_str(&text).context("the measurement's answer")?;
+    for (what, samples) in ["analyzer", "scorer"].into_iter().zip(microseconds) {
+        for sample in samples {
+            report.add(
+                &format!("an instance of the {what}, made and thrown away"),
+                (Role::Visavis, ENGINE),
+                "µs",
+                sample,
+            );
+        }
+    }
+    Ok(())
 }
 
 fn greet(address: SocketAddr, callers: usize, length: Length) -> Result<load::Seen> {

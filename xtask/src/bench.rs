@@ -45,7 +45,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     command.env("VISAVIS_ASSETS", &workspace.assets).env("VISAVIS_CACHE", &workspace.downloads);
     let chosen =
         |names: &[&str]| options.names.is_empty() || options.names.iter().any(|name| names.contains(&name.as_str()));
-    if chosen(&["queue", "inference"]) {
+    if chosen(&["queue", "inference", "host"]) {
         command.env("VISAVIS_PACE_BIN", host_tests(workspace)?);
     }
     if chosen(&["inference"]) {

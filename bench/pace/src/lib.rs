@@ -1,4 +1,4 @@
-//! One measurement of inferences through `wasi:nn`: the order, the callers, the answer.
+//! What a measurement inside a host is told and answers: inferences through `wasi:nn`, and fresh instances.
 //!
 //! Owns all that must be the same in the hosts that are compared. Must never know how one of them calls a component.
 
@@ -9,7 +9,7 @@ use std::{env, fs, thread};
 use anyhow::{Context, Result, anyhow};
 use serde::{Deserialize, Serialize};
 
-/// The environment variable that holds an [`Order`], in JSON.
+/// The environment variable that holds an [`Order`] or [`Instances`], in JSON.
 pub const VARIABLE: &str = "VISAVIS_PACE";
 
 /// What to measure.
@@ -40,6 +40,49 @@ pub struct Pace {
     pub milliseconds: Vec<f64>,
     /// What the graph answered.
     pub output: Vec<f32>,
+}
+
+/// What to instantiate, again and again.
+#[derive(Debug, Deserialize, Serialize)]
+pub struct Instances {
+    /// The analyzer and the scorer.
+    pub components: [PathBuf; 2],
+    /// The inference library's file.
+    pub library: PathBuf,
+    /// How many of each.
+    pub times: usize,
+    /// The file for the answer: of each, the microseconds of every instance from nothing to thrown away.
+    pub answer: PathBuf,
+}
+
+impl Instances {
+    /// The order that this process was started with.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it cannot be read.
+    pub fn given() -> Result<Self> {
+        let order = env::var(VARIABLE).with_context(|| format!("`cargo xtask bench host` sets {VARIABLE}"))?;
+        serde_json::from_str(&order).context("an order of the benchmark")
+    }
+
+    /// Makes as many instances of each as are ordered, after one that does not count, and writes the answer.
+    ///
+    /// # Errors
+    ///
+    /// One could not be made, or the answer cannot be written.
+    pub fn carry_out(&self, each: [&dyn Fn() -> Result<()>; 2]) -> Result<()> {
+        let mut microseconds = [Vec::new(), Vec::new()];
+        for (instantiate, microseconds) in each.iter().zip(&mut microseconds) {
+            instantiate()?;
+            for _ in 0..self.times {
+                let begin = Instant::now();
+                instantiate()?;
+                microseconds.push(begin.elapsed().as_secs_f64() * 1e6);
+            }
+        }
+        fs::write(&self.answer, serde_json::to_vec(&microseconds)?).context("the answer cannot be written")
+    }
 }
 
 impl Order {

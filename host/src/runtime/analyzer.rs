@@ -48,6 +48,15 @@ impl Analyzer {
         })
     }
 
+    /// Makes an instance and throws it away.
+    #[cfg(test)]
+    pub(super) fn instantiate(&self, nn: &Nn, deadline: Instant) -> Result<(), CallError> {
+        let (made, _spent) = self
+            .0
+            .call(nn.context(deadline), deadline, Cancel::default(), |store| self.0.pre.instantiate(store).map(|_| ()));
+        made
+    }
+
     /// Which code answers.
     pub(crate) fn generation(&self) -> &Generation {
         &self.0.generation

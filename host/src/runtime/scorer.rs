@@ -45,6 +45,14 @@ impl Scorer {
         answer
     }
 
+    /// Makes an instance and throws it away.
+    #[cfg(test)]
+    pub(super) fn instantiate(&self) -> Result<(), CallError> {
+        let (made, _spent) =
+            self.0.call((), self.0.deadline(), Cancel::default(), |store| self.0.pre.instantiate(store).map(|_| ()));
+        made
+    }
+
     /// Which code answers.
     pub(crate) fn generation(&self) -> &Generation {
         &self.0.generation

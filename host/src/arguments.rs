@@ -5,15 +5,18 @@
 //!
 //! # Layout
 //!
+//! - `verify`: the flags of `visavis verify` and `visavis calibrate`.
 //! - `components`, `queue`: the subcommands of `visavis components` and `visavis queue`.
 
 pub(crate) mod components;
 pub(crate) mod queue;
+pub(crate) mod verify;
 
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use self::verify::{Calibrate, Verify};
 use crate::config::Override;
 
 /// Decides whether two photographs show the same person. Every step that touches a photograph runs in a WebAssembly
@@ -39,11 +42,21 @@ pub(crate) enum Command {
     /// Serve verifications over HTTP until told to stop (Ctrl-C or SIGTERM).
     #[command(after_help = SERVE_EXAMPLES)]
     Serve(Serve),
-    /// Decide whether two photographs show the same person.
+    /// Decide whether two photographs show the same person, or each pair of a table.
     ///
     /// The exit status is 0 when they do, 1 when they do not, and 2 when it could not be decided; stderr then says why.
-    #[command(after_help = VERIFY_EXAMPLES)]
+    ///
+    /// With --pairs it is 0 when each pair has its row, be it a verdict or why there is none; 2 when the table could not be
+    /// used, or the host or a component failed on a pair; and 130 or 143 when a signal stopped it: the rows up to there are
+    /// written.
+    #[command(after_help = verify::EXAMPLES)]
     Verify(Verify),
+    /// Recommend a threshold for your own photographs, from pairs whose truth you know.
+    ///
+    /// It compares the pairs as `verify --pairs` does, and tells false match rate (FMR) and false non-match rate (FNMR), in the
+    /// terms of ISO/IEC 19795-1. The exit status is 0 when there is a recommendation, else 2.
+    #[command(after_help = verify::CALIBRATE_EXAMPLES)]
+    Calibrate(Calibrate),
     /// Describe every face in each photograph: box, landmarks, pose, embedding.
     ///
     /// The exit status is 0 when every photograph could be read, also if there was no face in it, else 2.
@@ -87,29 +100,6 @@ pub(crate) struct Serve {
     /// Where tasks wait: file:PATH is the queue that is built in, redis://HOST:PORT one that many nodes share.
     #[arg(long, value_name = "URL")]
     pub(crate) queue: Option<String>,
-}
-
-/// Arguments of `visavis verify`.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Verify {
-    /// The first photograph: JPEG, PNG, WebP, GIF or BMP.
-    #[arg(value_name = "A")]
-    pub(crate) first: PathBuf,
-    /// The second photograph.
-    #[arg(value_name = "B")]
-    pub(crate) second: PathBuf,
-    /// Print the whole result as one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
-    /// Also draw both photographs with what was found and decided.
-    #[arg(long, value_name = "OUT.png")]
-    pub(crate) annotate: Option<PathBuf>,
-    /// Take two faces for one person up to this distance, 0 to 2; more is more lenient.
-    #[arg(long, value_name = "DISTANCE", allow_negative_numbers = true)]
-    pub(crate) threshold: Option<String>,
-    /// What to do with a face that does not look into the camera: refuse to decide, or decide and report it.
-    #[arg(long, value_name = "POLICY", value_parser = ["reject", "report"])]
-    pub(crate) non_frontal: Option<String>,
 }
 
 /// Arguments of `visavis analyze`.
@@ -195,12 +185,6 @@ Examples:
 Then, from elsewhere:
   curl -F image1=@mine.jpg -F image2=@yours.jpg 'http://127.0.0.1:8080/verify?wait=30'";
 
-const VERIFY_EXAMPLES: &str = "\
-Examples:
-  visavis verify mine.jpg yours.jpg
-  visavis verify mine.jpg yours.jpg --json
-  visavis verify mine.jpg yours.jpg --non-frontal report --annotate seen.png";
-
 const ANALYZE_EXAMPLES: &str = "\
 Examples:
   visavis analyze group.jpg
@@ -238,19 +222,6 @@ mod tests {
         ];
         assert_eq!(overrides, expected.map(|(key, flag, value)| (key, flag, value.to_owned())));
         assert_eq!(arguments.config, Some("a.toml".into()));
-    }
-
-    #[test]
-    fn a_verification_has_two_photographs() {
-        let arguments =
-            parse("visavis --config c verify a b --json --annotate o.png --threshold 1.2 --non-frontal report");
-        let arguments = arguments.unwrap();
-        assert_eq!(arguments.overrides().len(), 2);
-        let Command::Verify(verify) = arguments.command else { panic!("another command") };
-        assert_eq!((verify.first, verify.second, verify.json), ("a".into(), "b".into(), true));
-        for line in ["visavis verify a", "visavis verify a b c", "visavis verify a b --non-frontal maybe", "visavis"] {
-            assert!(parse(line).is_err(), "{line}");
-        }
     }
 
     #[test]

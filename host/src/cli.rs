@@ -4,15 +4,19 @@
 //!
 //! # Layout
 //!
-//! - `verify`, `analyze`, `compile`, `doctor`, `components`, `queue`: one command each.
-//! - `table`: columns that stand below each other.
+//! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `queue`, `nodes`: one command each.
+//! - `batch`: many pairs at once, for the first two.
+//! - `operator`: questions to a running host. `table`: columns that stand below each other. `paint`: colours.
 
 pub(crate) mod analyze;
+mod batch;
+pub(crate) mod calibrate;
 pub(crate) mod compile;
 pub(crate) mod components;
 pub(crate) mod doctor;
 pub(crate) mod nodes;
 mod operator;
+mod paint;
 pub(crate) mod queue;
 mod table;
 pub(crate) mod verify;

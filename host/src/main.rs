@@ -5,11 +5,12 @@
 //! # Layout
 //!
 //! - `app`: wires the rooms; `serve` from start to drain.
-//! - `cli`: the commands that need no server: verify, analyze, compile, queue, doctor, components.
+//! - `cli`: the commands that need no server: verify, calibrate, analyze, compile, queue, doctor, components.
 //! - `arguments`, `config`: what was asked for.
 //! - `edge`: the public door. `admin`: the operators' door. `wire`: HTTP/1.1 as both speak it. `worker`: tasks, photographs, results. They meet in `queue`.
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
+//! - `error_rates`: what comparisons of known truth say of a threshold.
 //! - `task`: the data that travels. `telemetry`: the log.
 
 mod admin;
@@ -18,6 +19,7 @@ mod arguments;
 mod cli;
 mod config;
 mod edge;
+mod error_rates;
 mod nn;
 mod pipeline;
 mod queue;
@@ -72,6 +74,7 @@ fn run() -> anyhow::Result<ExitCode> {
     match arguments.command {
         Command::Serve(_) => runtime.block_on(app::serve(&config)).map(|()| ExitCode::SUCCESS),
         Command::Verify(verify) => runtime.block_on(cli::verify::run(&config, &verify)),
+        Command::Calibrate(calibrate) => runtime.block_on(cli::calibrate::run(&config, &calibrate)),
         Command::Analyze(analyze) => runtime.block_on(cli::analyze::run(&config, &analyze)),
         Command::Compile(compile) => cli::compile::run(&config, &compile),
         Command::Queue(queue) => runtime.block_on(cli::queue::run(&config, &queue.command)),

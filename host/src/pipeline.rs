@@ -164,6 +164,17 @@ impl Pipeline {
         joined(analysis).map_err(|error| error.of_photograph(1, deadline))
     }
 
+    /// Analyses one photograph, the most prominent face of it in full, as for a verification.
+    pub(crate) async fn analyze_prominent(
+        self: Arc<Self>,
+        photograph: Arc<Vec<u8>>,
+        deadline: Instant,
+        cancel: Cancel,
+    ) -> Result<Analysis, Failed> {
+        let analysis = self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel).await;
+        joined(analysis).map_err(|error| error.of_photograph(1, deadline))
+    }
+
     /// Whether each face looks into the camera.
     pub(crate) async fn frontal(self: Arc<Self>, faces: Vec<Face>) -> Result<Vec<bool>, CallError> {
         let slot = crate::runtime::Slot::Scorer;

@@ -4,12 +4,15 @@
 
 use std::time::Duration;
 
-/// Two blanks between columns, no blanks at the ends of lines. The first row is the heading.
+use super::paint::width;
+
+/// Two blanks between columns, no blanks at the ends of lines. The first row is the heading. Cells may be painted.
 pub(super) fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: [usize; N] = std::array::from_fn(width);
+    let widest = |column: usize| rows.iter().map(|row| width(&row[column])).max().unwrap_or_default();
+    let widths: [usize; N] = std::array::from_fn(widest);
     let lines = rows.iter().map(|row| {
-        let cells: Vec<_> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let padded = |(cell, widest): (&String, usize)| format!("{cell}{}", " ".repeat(widest - width(cell)));
+        let cells: Vec<_> = row.iter().zip(widths).map(padded).collect();
         format!("{}\n", cells.join("  ").trim_end())
     });
     lines.collect()
@@ -38,6 +41,9 @@ mod tests {
     fn columns_stand_below_each_other() {
         let rows = [["id", "why"], ["ä", "it\ttrapped"], ["long", ""]].map(|row| row.map(line));
         assert_eq!(table(&rows), "id    why\nä     it trapped\nlong\n");
+        let rows = [["id", "why"], ["bad", "it trapped"]].map(|row| row.map(line));
+        let painted = rows.each_ref().map(|[id, why]| [crate::cli::paint::bad(id), why.clone()]);
+        assert_eq!(anstream::adapter::strip_str(&table(&painted)).to_string(), table(&rows));
     }
 
     #[test]

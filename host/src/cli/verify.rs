@@ -1,6 +1,6 @@
-//! `visavis verify`: are the people in two photographs the same?
+//! `visavis verify`: are the people in two photographs the same? Or in each pair of a table.
 //!
-//! Owns the exit status: 0 verified, 1 not verified, 2 undecided.
+//! Owns the exit status: 0 verified, 1 not verified, 2 undecided; of a table, 0 when each pair has its row.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -8,10 +8,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::json;
 
-use super::{Bench, deadline, read, reason};
+use super::batch::pairs::Pairs;
+use super::batch::results::Results;
+use super::batch::{self, End};
+use super::{Bench, deadline, paint, read, reason};
 use crate::app;
 use crate::arguments;
 use crate::config::Config;
@@ -25,7 +28,38 @@ use crate::task::Wishes;
 
 /// Runs the command.
 pub(crate) async fn run(config: &Config, arguments: &arguments::Verify) -> anyhow::Result<ExitCode> {
-    let files = [arguments.first.as_path(), arguments.second.as_path()];
+    match (&arguments.pairs, &arguments.first, &arguments.second) {
+        (Some(pairs), ..) => all(config, arguments, pairs).await,
+        (None, Some(first), Some(second)) => one(config, arguments, [first, second]).await,
+        _ => bail!("two photographs are needed, or a table of pairs (--pairs)"),
+    }
+}
+
+async fn all(config: &Config, arguments: &arguments::Verify, table: &Path) -> anyhow::Result<ExitCode> {
+    if arguments.json && arguments.out.is_none() {
+        bail!("--json prints the summary on stdout, where the rows go without --out; name a file with --out");
+    }
+    let pairs = Pairs::read(table)?;
+    batch::check(&arguments.dir, &pairs)?;
+    let results = Results::open(arguments.out.as_deref(), table)?;
+    let rows_on_stdout = results.are_on_stdout();
+    let bench = Bench::set_up(config)?;
+    let (tally, end) = batch::tally(&bench.pipeline, &arguments.dir, &pairs, Some(results)).await?;
+    if let End::Stopped(signal) = end {
+        return Ok(batch::stopped_by(signal, &tally, &pairs));
+    }
+    let summary = tally.summary();
+    if arguments.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    } else if rows_on_stdout {
+        anstream::eprint!("{}", summary.text());
+    } else {
+        anstream::print!("{}", summary.text());
+    }
+    Ok(ExitCode::from(if tally.failed() { 2 } else { 0 }))
+}
+
+async fn one(config: &Config, arguments: &arguments::Verify, files: [&Path; 2]) -> anyhow::Result<ExitCode> {
     let photographs = [read(files[0]).await?, read(files[1]).await?];
     let bench = Bench::set_up(config)?;
     let (start, deadline, cancel) = (Instant::now(), deadline(), Cancel::default());
@@ -46,7 +80,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Verify) -> anyho
             if arguments.json {
                 println!("{}", verified.result);
             } else {
-                print!("{}", table(files, &analyses, &verified));
+                anstream::print!("{}", table(files, &analyses, &verified));
             }
             Ok(ExitCode::from(u8::from(!verified.verdict.verified)))
         }
@@ -100,7 +134,11 @@ async fn annotate(
 fn table(files: [&Path; 2], analyses: &[Analysis; 2], verified: &Verified) -> String {
     let Verified { verdict, threshold, .. } = verified;
     let mut text = String::new();
-    let word = if verdict.verified { "VERIFIED: the same person" } else { "NOT VERIFIED: different people" };
+    let word = if verdict.verified {
+        paint::good("VERIFIED: the same person")
+    } else {
+        paint::bad("NOT VERIFIED: different people")
+    };
     // Writing into a string cannot fail.
     let _ = writeln!(text, "{word}\n");
     let _ = writeln!(text, "  score       {:.4}    (0.5 at the threshold)", verdict.score);

@@ -9,7 +9,7 @@ use visavis_tests::host::repository;
 /// What each room of the host may name. An arrow that is not here does not exist:
 /// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, queue} -> {task, telemetry}`. Edge
 /// and worker never name each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("main", &["app", "cli", "arguments", "config", "telemetry"]),
     (
         "app",
@@ -30,7 +30,20 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     (
         "cli",
-        &["app", "arguments", "config", "admin", "rollout", "pipeline", "runtime", "nn", "queue", "task", "telemetry"],
+        &[
+            "app",
+            "arguments",
+            "config",
+            "admin",
+            "rollout",
+            "pipeline",
+            "runtime",
+            "nn",
+            "queue",
+            "error_rates",
+            "task",
+            "telemetry",
+        ],
     ),
     ("arguments", &["config"]),
     ("config", &["task", "telemetry"]),
@@ -43,6 +56,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ("runtime", &["nn", "queue", "task", "telemetry"]),
     ("nn", &["task", "telemetry"]),
     ("queue", &["task", "telemetry"]),
+    ("error_rates", &[]),
     ("telemetry", &[]),
     ("task", &[]),
     ("lib", &[]),

@@ -74,14 +74,23 @@ pub(crate) enum Command {
     /// It is the queue that the configuration names. One in a file can be looked into while no host runs on it.
     Queue(queue::Queue),
     /// Show the nodes that share a running host's queue, and which generation each runs.
+    #[command(after_help = NODES_EXAMPLES)]
     Nodes(Nodes),
     /// Check that everything that visavis needs is there, and say how to mend what is not.
     ///
     /// Also shows every configuration key with its value and where that came from. The exit status is 0 when all is
     /// well, else 1.
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
     /// Sign components, check signatures, and put components, models and policy into one bundle.
+    #[command(after_help = components::EXAMPLES)]
     Components(components::Components),
+    /// Print what a shell needs to complete commands and flags.
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
+    Completions(Completions),
+    /// Print the manual page, or write one for each command.
+    #[command(after_help = MAN_EXAMPLES)]
+    Man(Man),
 }
 
 /// Flags of `visavis serve`.
@@ -143,6 +152,22 @@ pub(crate) struct Doctor {
     pub(crate) json: bool,
 }
 
+/// Arguments of `visavis completions`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Completions {
+    /// Which shell.
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: clap_complete::Shell,
+}
+
+/// Flags of `visavis man`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Man {
+    /// The folder to write a page for each command to.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) out: Option<PathBuf>,
+}
+
 impl Arguments {
     /// The flags that stand for configuration keys, as they were typed.
     pub(crate) fn overrides(&self) -> Vec<Override> {
@@ -170,6 +195,7 @@ impl Arguments {
 const EXAMPLES: &str = "\
 Examples:
   visavis verify mine.jpg yours.jpg       the same person?
+  visavis calibrate --pairs pairs.csv     which threshold suits these photographs?
   visavis serve                           an HTTP service on 127.0.0.1:8080
   visavis doctor                          is everything in place?
 
@@ -196,6 +222,27 @@ Examples:
   visavis compile my-scorer.wasm          also with what will be deployed
   visavis compile --out share/visavis/compiled";
 
+const NODES_EXAMPLES: &str = "\
+Examples:
+  visavis nodes
+  visavis nodes --json";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  visavis doctor
+  visavis doctor --config /etc/visavis/visavis.toml --json";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  visavis completions bash > ~/.local/share/bash-completion/completions/visavis
+  visavis completions zsh > ~/.zfunc/_visavis
+  visavis completions fish > ~/.config/fish/completions/visavis.fish";
+
+const MAN_EXAMPLES: &str = "\
+Examples:
+  visavis man | man -l -
+  visavis man --out /usr/local/share/man/man1";
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -209,6 +256,36 @@ mod tests {
     #[test]
     fn the_definition_holds_together() {
         Arguments::command().debug_assert();
+    }
+
+    /// The command lines among a help text's examples, without what follows three blanks, `>` or `|`.
+    fn examples(help: &str) -> Vec<String> {
+        let joined = help.split("\\\n").map(str::trim).collect::<Vec<_>>().join(" ");
+        let lines = joined.lines().map(str::trim).filter(|line| line.starts_with("visavis "));
+        let command = |line: &str| {
+            let end = ["   ", ">", "|"].into_iter().filter_map(|mark| line.find(mark)).min().unwrap_or(line.len());
+            line[..end].trim().to_owned()
+        };
+        lines.map(command).collect()
+    }
+
+    #[test]
+    fn every_command_shows_examples_that_parse() {
+        fn check(command: &clap::Command, name: &str) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = examples(&help);
+            assert!(help.starts_with("Examples:\n") && !examples.is_empty(), "{name}: {help}");
+            for example in &examples {
+                assert!(example.starts_with(name), "{name}: {example}");
+                let words = example.split_whitespace().map(|word| word.trim_matches(['\'', '"']));
+                let parsed = Arguments::try_parse_from(words);
+                assert!(parsed.is_ok(), "{example}: {}", parsed.unwrap_err());
+            }
+            for inner in command.get_subcommands() {
+                check(inner, &format!("{name} {}", inner.get_name()));
+            }
+        }
+        check(&Arguments::command(), "visavis");
     }
 
     #[test]

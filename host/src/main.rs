@@ -64,6 +64,10 @@ fn run() -> anyhow::Result<ExitCode> {
     if !matches!(arguments.command, Command::Serve(_)) {
         end_with_the_reader();
     }
+    // These need no configuration, and none that is wrong shall keep them from their work.
+    if let Some(done) = cli::manual::run(&arguments.command) {
+        return done;
+    }
     let surroundings = Surroundings::of_process()?;
     let config = Config::load(&arguments.overrides(), arguments.config.as_deref(), &surroundings)?;
     // A command of a moment says what it has to say by its output; its log is for when somebody asks.
@@ -81,5 +85,6 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Nodes(nodes) => runtime.block_on(cli::nodes::run(&config, &nodes)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
         Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
+        Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     }
 }

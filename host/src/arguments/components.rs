@@ -18,6 +18,7 @@ pub(crate) struct Components {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ComponentsCommand {
     /// Show which generation each slot of a running host serves, what is tried, and what was changed.
+    #[command(after_help = LIST_EXAMPLES)]
     List(List),
     /// Let a running host serve another component or bundle, once that has passed the gate.
     ///
@@ -25,8 +26,10 @@ pub(crate) enum ComponentsCommand {
     #[command(after_help = DEPLOY_EXAMPLES)]
     Deploy(Deploy),
     /// Return to what a slot served before; a canary is taken back.
+    #[command(after_help = ROLLBACK_EXAMPLES)]
     Rollback(Rollback),
     /// Return to the component that the host's configuration names.
+    #[command(after_help = RESET_EXAMPLES)]
     Reset(Operated),
     /// Make a pair of keys for signatures: a secret one and a public one.
     ///
@@ -183,6 +186,26 @@ pub(crate) struct Bundle {
     #[arg(long, value_name = "SPACE", value_parser = ["same", "changes"], default_value = "same")]
     pub(crate) embedding_space: String,
 }
+
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  visavis components list
+  visavis components deploy scorer my-scorer.wasm --canary 10
+  visavis components rollback scorer";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  visavis components list
+  visavis components list --json";
+
+const ROLLBACK_EXAMPLES: &str = "\
+Examples:
+  visavis components rollback scorer
+  visavis components rollback scorer --fleet";
+
+const RESET_EXAMPLES: &str = "\
+Examples:
+  visavis components reset scorer";
 
 const DEPLOY_EXAMPLES: &str = "\
 Examples:

@@ -20,13 +20,14 @@ pub(crate) struct Queue {
 #[derive(Debug, Subcommand)]
 pub(crate) enum QueueCommand {
     /// Count tasks: those that wait, run, have ended, and those of the ended that were given up.
+    #[command(after_help = STATS_EXAMPLES)]
     Stats {
         /// Print one JSON object.
         #[arg(long)]
         json: bool,
     },
     /// Tasks that were given up because the host or a component failed too often.
-    #[command(subcommand)]
+    #[command(subcommand, after_help = DEAD_EXAMPLES)]
     Dead(Dead),
 }
 
@@ -34,6 +35,7 @@ pub(crate) enum QueueCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Dead {
     /// List them, those first that were given up first.
+    #[command(after_help = LIST_EXAMPLES)]
     List {
         /// Print one JSON object a line for each task.
         #[arg(long)]
@@ -77,6 +79,21 @@ Examples:
   visavis queue stats --queue redis://10.0.0.5:6379
   visavis queue dead list                 what was given up, and why?
   visavis queue dead retry --all          after its cause was mended";
+
+const STATS_EXAMPLES: &str = "\
+Examples:
+  visavis queue stats
+  visavis queue stats --queue redis://10.0.0.5:6379 --json";
+
+const DEAD_EXAMPLES: &str = "\
+Examples:
+  visavis queue dead list
+  visavis queue dead retry --all";
+
+const LIST_EXAMPLES: &str = "\
+Examples:
+  visavis queue dead list
+  visavis queue dead list --json | jq -r .reason";
 
 const RETRY_EXAMPLES: &str = "\
 Examples:

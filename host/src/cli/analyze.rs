@@ -9,7 +9,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use serde_json::{Value, json};
 
-use super::{Bench, deadline, read, reason};
+use super::{Bench, deadline, paint, read, reason};
 use crate::arguments;
 use crate::config::Config;
 use crate::pipeline::Pipeline;
@@ -25,7 +25,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Analyze) -> anyh
         let described = describe(Arc::clone(&bench.pipeline), file).await?;
         match described {
             Ok((analysis, frontal)) if arguments.json => println!("{}", line(file, &analysis, &frontal)),
-            Ok((analysis, frontal)) => print!("{}", table(file, &analysis, &frontal)),
+            Ok((analysis, frontal)) => anstream::print!("{}", table(file, &analysis, &frontal)),
             Err(error) => {
                 all_read = false;
                 if arguments.json {
@@ -85,9 +85,9 @@ fn line(file: &Path, analysis: &Analysis, frontal: &[bool]) -> Value {
 
 fn table(file: &Path, analysis: &Analysis, frontal: &[bool]) -> String {
     let count = match analysis.faces.len() {
-        0 => "no face".to_owned(),
-        1 => "1 face".to_owned(),
-        count => format!("{count} faces"),
+        0 => paint::bad("no face"),
+        1 => paint::good("1 face"),
+        count => paint::good(&format!("{count} faces")),
     };
     let mut text = format!("{}: {} x {} pixels, {count}\n", file.display(), analysis.width, analysis.height);
     for (face, frontal) in analysis.faces.iter().zip(frontal) {
@@ -99,7 +99,7 @@ fn table(file: &Path, analysis: &Analysis, frontal: &[bool]) -> String {
             b.x2,
             b.y2,
             face.confidence,
-            if *frontal { "frontal" } else { "not frontal" },
+            if *frontal { "frontal".to_owned() } else { paint::fair("not frontal") },
             super::pose(&face.pose),
         );
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use serde_json::json;
 use tokio::net::TcpListener;
 
+use super::paint;
 use crate::app;
 use crate::app::models::{self, Models};
 use crate::arguments;
@@ -60,23 +61,23 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Doctor) -> ExitC
     }
     for Finding { what, level, text } in &findings {
         let level = match level {
-            Level::Ok => "ok",
-            Level::Note => "note",
-            Level::Warning => "warn",
-            Level::Fail => "FAIL",
+            Level::Ok => paint::good("ok   "),
+            Level::Note => "note ".to_owned(),
+            Level::Warning => paint::fair("warn "),
+            Level::Fail => paint::bad("FAIL "),
         };
-        println!("{level:<5} {what:<14} {text}");
+        anstream::println!("{level} {what:<14} {text}");
     }
-    println!("\nSettings:");
+    anstream::println!("\n{}", paint::head("Settings:"));
     for setting in config.describe() {
         println!("  {:<34} {:<28} {}", setting.key, setting.value, setting.source);
     }
     let verdict = match (fine, findings.iter().any(|finding| finding.level == Level::Warning)) {
-        (false, _) => "Something is missing: see FAIL above.",
-        (true, true) => "It works, but see warn above.",
-        (true, false) => "All is well.",
+        (false, _) => paint::bad("Something is missing: see FAIL above."),
+        (true, true) => paint::fair("It works, but see warn above."),
+        (true, false) => paint::good("All is well."),
     };
-    println!("\n{verdict}");
+    anstream::println!("\n{verdict}");
     ExitCode::from(u8::from(!fine))
 }
 

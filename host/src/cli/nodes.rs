@@ -9,6 +9,7 @@ use http::Method;
 use serde_json::Value;
 
 use super::operator::{Question, ask};
+use super::paint;
 use super::table::{line, span, table};
 use crate::arguments;
 use crate::config::Config;
@@ -22,7 +23,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Nodes) -> anyhow
     if arguments.json {
         println!("{answer}");
     } else {
-        print!("{}", text(&answer));
+        anstream::print!("{}", text(&answer));
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -34,7 +35,7 @@ fn text(answer: &Value) -> String {
     for node in nodes {
         let word = |key: &str| line(node[key].as_str().unwrap_or_default());
         let ago = span(Duration::from_secs(node["seconds_ago"].as_u64().unwrap_or_default()));
-        let state = if node["alive"] == true { "alive".to_owned() } else { format!("silent for {ago}") };
+        let state = if node["alive"] == true { paint::good("alive") } else { paint::bad(&format!("silent for {ago}")) };
         let generation = |slot: &str| match &node["components"][slot] {
             Value::Null => "-".to_owned(),
             it => {

@@ -156,7 +156,7 @@ fn table(files: [&Path; 2], analyses: &[Analysis; 2], verified: &Verified) -> St
             face.box_.x2 - face.box_.x1,
             face.box_.y2 - face.box_.y1,
             face.confidence,
-            if frontal { "frontal" } else { "not frontal" },
+            if frontal { "frontal".to_owned() } else { paint::fair("not frontal") },
             super::pose(&face.pose),
         );
     }

@@ -1,7 +1,7 @@
 //! The commands that need no server: their output and exit statuses.
 
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use visavis_tests::host::Setup;
@@ -227,7 +227,8 @@ fn help_is_for_newcomers() {
     for (arguments, words) in [
         (&["--help"][..], &["serve", "verify", "analyze", "doctor", "Examples"][..]),
         (&["serve", "--help"], &["--listen", "--queue", "curl"]),
-        (&["verify", "--help"], &["--json", "--annotate", "exit status"]),
+        (&["verify", "--help"], &["--json", "--annotate", "--pairs", "exit status"]),
+        (&["calibrate", "--help"], &["--fmr", "--plot", "exit status", "Examples"]),
         (&["queue", "--help"], &["stats", "dead", "--queue", "Examples"]),
         (&["queue", "dead", "purge", "--help"], &["--all", "--yes", "exit status", "Examples"]),
     ] {
@@ -240,6 +241,46 @@ fn help_is_for_newcomers() {
     let output = setup.run(["serve", "--lisen", "x"]);
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).contains("--listen"), "{}", stderr(&output));
+}
+
+#[test]
+fn colours_are_for_terminals_and_for_who_asks() {
+    let told = |wishes: &[(&str, &str)]| {
+        let setup = wishes.iter().fold(Setup::new(), |setup, (name, value)| setup.set(name, value));
+        let output = verify(&setup, "obama.jpg", "obama2.jpg", &[]);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        stdout(&output)
+    };
+    let plain = told(&[("CLICOLOR_FORCE", "0")]);
+    assert!(plain.starts_with("VERIFIED: the same person\n"), "{plain}");
+    assert_eq!(told(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), plain);
+    let coloured = told(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")]);
+    assert!(coloured.starts_with("\u{1b}[") && coloured.len() > plain.len(), "{coloured}");
+    assert!(coloured.contains("VERIFIED: the same person\u{1b}[0m"), "{coloured}");
+}
+
+#[test]
+fn shells_and_manuals_learn_the_commands_whatever_is_configured() {
+    let setup = Setup::new();
+    saved(setup.folder(), "visavis.toml", b"nonsense = [");
+    let script = setup.run(["completions", "bash"]);
+    assert_eq!(script.status.code(), Some(0), "{}", stderr(&script));
+    saved(setup.folder(), "completions", &script.stdout);
+    // What bash itself makes of `visavis cal` and the tabulator.
+    let ask = "source ./completions; COMP_WORDS=(visavis cal); COMP_CWORD=1; _visavis visavis cal visavis; echo ${COMPREPLY[*]}";
+    let answer = Command::new("bash").args(["--norc", "-c", ask]).current_dir(setup.folder()).output().unwrap();
+    assert_eq!(stdout(&answer).trim(), "calibrate", "{}", stderr(&answer));
+
+    let page = setup.run(["man"]);
+    assert_eq!(page.status.code(), Some(0), "{}", stderr(&page));
+    assert!(stdout(&page).contains(".TH visavis 1") && stdout(&page).contains("Examples:"), "{}", stdout(&page));
+    assert_eq!(setup.run(["man", "--out", "data"]).status.code(), Some(0));
+    for name in ["visavis.1", "visavis-verify.1", "visavis-queue-dead-purge.1"] {
+        assert!(setup.data().join(name).is_file(), "{name}");
+    }
+    let refused = setup.run(["man", "--out", "nowhere"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("nowhere is no folder"), "{}", stderr(&refused));
 }
 
 #[test]

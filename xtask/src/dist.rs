@@ -4,13 +4,16 @@
 //!
 //! # Layout
 //!
+//! - `manual`: manual pages, and completions for shells.
 //! - `pack`: the archive's bytes, the same for the same files.
 //! - `licences`: the texts under which the parts may be handed on.
 
 mod licences;
+mod manual;
 mod pack;
 
 use std::env;
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -71,7 +74,14 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
         compile(&program, workspace, &compiled).map(|()| Some("for every machine of this architecture".to_owned()))
     })?;
     let folder = format!("visavis-{}-{}-{}", env!("CARGO_PKG_VERSION"), env::consts::OS, env::consts::ARCH);
+    let pages = desk.path().join("man");
+    let mut manual = Vec::new();
+    progress::step("manual", || {
+        manual = manual::write(&program, workspace, &pages)?;
+        Ok(Some(format!("{} files for manuals and shells", manual.len())))
+    })?;
     let mut contents = gather(workspace, &program, &compiled)?;
+    contents.extend(manual);
     contents.extend(licences::gather(workspace)?);
     let archive = out.join(format!("{folder}.tar.gz"));
     progress::step("archive", || {
@@ -86,16 +96,22 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
 
 /// Lets the host that goes into the archive compile the components that go with it.
 fn compile(program: &Path, workspace: &Workspace, folder: &Path) -> Result<()> {
+    let folder = folder.as_os_str();
+    ask(program, workspace, folder.as_ref(), &["compile".as_ref(), "--out".as_ref(), folder]).map(|_| ())
+}
+
+/// What the host that goes into the archive says, asked beside the folder or file that it shall write.
+fn ask(program: &Path, workspace: &Workspace, target: &Path, arguments: &[&OsStr]) -> Result<Vec<u8>> {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("VISAVIS_")) {
         command.env_remove(name);
     }
     // In a folder without visavis.toml and .env.
-    command.env("VISAVIS_ASSETS", &workspace.assets).current_dir(folder.parent().unwrap_or(folder));
-    command.args(["compile", "--out"]).arg(folder);
+    command.env("VISAVIS_ASSETS", &workspace.assets).current_dir(target.parent().unwrap_or(target)).args(arguments);
     let answer = command.output().with_context(|| format!("can not start {}", program.display()))?;
-    ensure!(answer.status.success(), "`visavis compile` failed: {}", String::from_utf8_lossy(&answer.stderr).trim());
-    Ok(())
+    let what = arguments.first().map(|name| name.to_string_lossy()).unwrap_or_default();
+    ensure!(answer.status.success(), "`visavis {what}` failed: {}", String::from_utf8_lossy(&answer.stderr).trim());
+    Ok(answer.stdout)
 }
 
 /// Everything but the licences.

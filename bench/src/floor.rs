@@ -17,7 +17,7 @@ use visavis_tests::host::Setup;
 use visavis_tests::photos;
 
 use crate::Effort;
-use crate::networks::{NETWORKS, Networks};
+use crate::networks::{Given, NETWORKS, Networks};
 use crate::report::{Bound, Report, Role};
 use crate::sample::{median, milliseconds};
 
@@ -87,6 +87,17 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
     }
     compare(&mut report);
     Ok(report)
+}
+
+/// The tensors that the networks are given in a verification of the sample pair.
+pub(crate) fn tensors() -> Result<Vec<Given>> {
+    let files = PAIR.map(photos::photo);
+    let host = Setup::new().start();
+    let models = &host.client().verify(&Form::photos(PAIR[0], PAIR[1]))["result"]["models"];
+    let mut networks = Networks::load(models)?;
+    networks.listen();
+    files.iter().try_for_each(|file| analyse(file, &mut networks).map(|_| ()))?;
+    Ok(networks.heard())
 }
 
 /// The steps of one photograph.

@@ -5,13 +5,14 @@
 //!
 //! # Layout
 //!
-//! - `queue`, `status`, `end_to_end`, `floor`, `growth`, `host`, `inference`, `overload`, `gpu`: one benchmark each.
+//! - `queue`, `status`, `end_to_end`, `floor`, `backends`, `growth`, `host`, `inference`, `overload`, `gpu`: one benchmark each.
 //! - `service`: visavis and its peer, as their clients see them. `peer`: its packages and processes.
 //! - `networks`: the networks by themselves.
 //! - `load`: callers that ask over HTTP, one after the other or at a constant rate.
 //! - `sample`: figures of many rounds, and what is said of them.
 //! - `report`: the table, the plot and the raw figures. `machine`: where and when they were taken.
 
+mod backends;
 mod end_to_end;
 mod floor;
 mod gpu;
@@ -66,7 +67,7 @@ struct Benchmark {
     run: fn(Effort) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 9] = [
+const BENCHMARKS: [Benchmark; 10] = [
     Benchmark {
         name: "queue",
         about: "durable tasks a second of both queues, beside redis-benchmark",
@@ -82,6 +83,11 @@ const BENCHMARKS: [Benchmark; 9] = [
         name: "floor",
         about: "the steps of a verification, beside the same code without a sandbox and ONNX Runtime alone",
         run: floor::run,
+    },
+    Benchmark {
+        name: "backends",
+        about: "every graph on ONNX Runtime and on OpenVINO, and the table that nn.backend = \"auto\" chooses by",
+        run: backends::run,
     },
     Benchmark {
         name: "growth",

@@ -7,7 +7,7 @@
 //! # Layout
 //!
 //! - `sections`: which keys there are, with their defaults and bounds.
-//! - `value`: how one value is read, and what is accepted. `device`: where the models run.
+//! - `value`: how one value is read, and what is accepted.
 //! - `units`: durations and sizes.
 //! - `queue_url`: which queue, as a URL.
 //! - `layers`: the file, the environment and the flags.
@@ -32,6 +32,9 @@ pub(crate) use queue_url::QueueUrl;
 pub(crate) use sections::{Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Worker};
 
 use crate::telemetry;
+
+/// Where set-up puts OpenVINO among the assets.
+pub(crate) const OPENVINO: &str = "lib/openvino/libopenvino_c.so";
 
 /// Everything that can be configured. Relative paths are taken from the working folder.
 #[derive(Clone, Debug, PartialEq)]
@@ -273,8 +276,8 @@ impl Config {
         fill(probes, || assets.join("photos"));
         fill(&mut self.nn.library, || {
             assets.join(match self.nn.backend {
-                Backend::Onnx => "lib/libonnxruntime.so",
-                Backend::OpenVino => "lib/openvino/libopenvino_c.so",
+                Backend::Auto | Backend::Onnx => "lib/libonnxruntime.so",
+                Backend::OpenVino => OPENVINO,
             })
         });
         fill(&mut self.models.dir, || assets.join("models"));

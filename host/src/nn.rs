@@ -8,13 +8,15 @@
 //! - `registry`: what one store sees: wasi-nn's traits, over the shared graphs and the store's deadline.
 //! - `network`: a graph as guests know it: the checks before a run, its sessions, what a backend is.
 //! - `onnx`: graphs on ONNX Runtime. `openvino`: graphs on OpenVINO. Each owns its library, sessions and one run.
+//! - `choice`: which of the two runs a graph, by a table of what was measured.
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
 //! - `pool`: sessions lent to one run at a time.
 //! - `batch`: sessions whose runs several callers share.
 //! - `watchdog`: the thread that stops runs at their deadline.
 //! - `processor`: what the processor is made for.
-//! - `fixture`: small graphs for tests, written byte by byte.
+//! - `fixture`: small graphs for tests, written byte by byte. `pace`: what `cargo xtask bench backends` asks for.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
@@ -24,19 +26,23 @@ use std::time::{Duration, Instant};
 
 use wasmtime_wasi_nn::wit::WasiNnCtx;
 
+use self::choice::Table;
 use self::network::Backend;
-pub(crate) use self::network::Network;
+pub(crate) use self::network::{Network, Placement};
 pub(crate) use self::processor::int8_instructions;
 use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
 
 mod batch;
+mod choice;
 #[cfg(test)]
 mod fixture;
 mod network;
 mod onnx;
 mod openvino;
+#[cfg(test)]
+mod pace;
 mod pool;
 mod processor;
 mod registry;
@@ -48,6 +54,8 @@ mod watchdog;
 pub(crate) struct Config {
     /// What runs them.
     pub(crate) library: Library,
+    /// The file of an OpenVINO that runs instead, if it is there, those graphs that it was measured to be faster with.
+    pub(crate) rival: Option<PathBuf>,
     /// Sessions of each graph: as many inferences of one graph run at the same time. Each holds its own weights.
     pub(crate) sessions: usize,
     /// Threads that share the work of one inference.
@@ -72,6 +80,7 @@ impl Config {
         let cores = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         Self {
             library,
+            rival: None,
             sessions: cores,
             threads: 1,
             max_elements: 64 << 20,
@@ -79,6 +88,37 @@ impl Config {
             max_batch_delay: Duration::from_millis(2),
             device: Device::Cpu,
         }
+    }
+
+    /// Which library runs a graph, and why.
+    fn place(&self, name: &str, sha256: &str, on_gpu: bool) -> (Library, String) {
+        let Some(path) = &self.rival else {
+            return (self.library.clone(), "nn.backend names it".to_owned());
+        };
+        if on_gpu {
+            return (self.library.clone(), "the libraries were compared on processors, and this is a GPU".to_owned());
+        }
+        let (faster, why) = Table::built_in().choose(name, sha256);
+        match (faster, path.exists()) {
+            (true, true) => (Library::OpenVino(path.clone()), why),
+            (true, false) => (self.library.clone(), format!("{why}; but there is no OpenVINO at {}", path.display())),
+            (false, _) => (self.library.clone(), why),
+        }
+    }
+
+    /// Whether what was asked for can be had here.
+    fn check(&self) -> Result<(), NnError> {
+        for (setting, value) in [
+            ("nn.sessions", self.sessions),
+            ("nn.threads", self.threads),
+            ("nn.max_elements", self.max_elements),
+            ("nn.max_batch", self.max_batch.unwrap_or(1)),
+        ] {
+            if value == 0 {
+                return Err(NnError::Setting(setting));
+            }
+        }
+        Ok(())
     }
 }
 
@@ -136,6 +176,8 @@ pub(crate) struct GraphSource {
     pub(crate) name: String,
     /// The model in ONNX.
     pub(crate) model: Vec<u8>,
+    /// Its SHA-256, in hexadecimal.
+    pub(crate) sha256: String,
 }
 
 /// Why inference cannot be offered. Every text says the mend.
@@ -184,6 +226,7 @@ pub(crate) enum NnError {
 /// The graphs of this process, ready to run. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Nn {
+    /// What runs those that nothing else was chosen for.
     backend: Arc<dyn Backend>,
     networks: Arc<[Arc<Network>]>,
     watchdog: Arc<Watchdog>,
@@ -196,19 +239,10 @@ impl Nn {
     ///
     /// [`NnError`], when a setting, the library or a graph is at fault; nothing is served in part.
     pub(crate) fn start(config: &Config, graphs: impl IntoIterator<Item = GraphSource>) -> Result<Self, NnError> {
-        for (setting, value) in [
-            ("nn.sessions", config.sessions),
-            ("nn.threads", config.threads),
-            ("nn.max_elements", config.max_elements),
-            ("nn.max_batch", config.max_batch.unwrap_or(1)),
-        ] {
-            if value == 0 {
-                return Err(NnError::Setting(setting));
-            }
-        }
+        config.check()?;
         let backend = config.library.load(config.device)?;
         let mut networks = Vec::new();
-        load(backend.as_ref(), config, graphs, &mut networks)?;
+        load(&backend, config, graphs, &mut networks)?;
         let watchdog = Arc::new(Watchdog::start()?);
         Ok(Self { backend, networks: networks.into(), watchdog })
     }
@@ -222,7 +256,7 @@ impl Nn {
     pub(crate) fn with(&self, config: &Config, kept: &[String], more: Vec<GraphSource>) -> Result<Self, NnError> {
         let mut networks: Vec<_> =
             self.networks.iter().filter(|network| kept.iter().any(|name| name == network.name())).cloned().collect();
-        load(self.backend.as_ref(), config, more, &mut networks)?;
+        load(&self.backend, config, more, &mut networks)?;
         Ok(Self { networks: networks.into(), ..self.clone() })
     }
 
@@ -243,9 +277,10 @@ impl Nn {
         self.backend.device()
     }
 
-    /// What runs the graphs, as `ONNX Runtime 1.31.1`.
-    pub(crate) fn backend(&self) -> &str {
-        self.backend.name()
+    /// What runs the graphs, as `ONNX Runtime 1.31.1`; both with an `and` between them if it is both.
+    pub(crate) fn backend(&self) -> String {
+        let titles: BTreeSet<_> = self.graphs().map(|graph| graph.placement().title.as_str()).collect();
+        titles.into_iter().collect::<Vec<_>>().join(" and ")
     }
 }
 
@@ -255,17 +290,24 @@ pub(crate) fn runs_on_gpu(config: &Config) -> bool {
 }
 
 fn load(
-    backend: &dyn Backend,
+    usual: &Arc<dyn Backend>,
     config: &Config,
     graphs: impl IntoIterator<Item = GraphSource>,
     networks: &mut Vec<Arc<Network>>,
 ) -> Result<(), NnError> {
-    for GraphSource { name, model } in graphs {
+    for GraphSource { name, model, sha256 } in graphs {
         if networks.iter().any(|network| network.name() == name) {
             return Err(NnError::Graph { name, reason: "there are two of that name".to_owned() });
         }
-        let network = Network::load(backend, name, &model, config)?;
-        tracing::debug!(graph = network.name(), sessions = config.sessions, "graph loaded");
+        let (library, why) = config.place(&name, &sha256, usual.on_gpu());
+        let backend = if library == config.library { Arc::clone(usual) } else { library.load(Device::Cpu)? };
+        let network = Network::load(backend.as_ref(), name, &model, config)?.because(why);
+        tracing::debug!(
+            graph = network.name(),
+            sessions = config.sessions,
+            on = network.placement().title,
+            "graph loaded"
+        );
         networks.push(Arc::new(network));
     }
     give_back_freed_memory();

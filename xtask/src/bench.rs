@@ -12,7 +12,7 @@ use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
 use crate::workspace::Workspace;
-use crate::{files, setup, system};
+use crate::{files, progress, setup, system};
 
 /// Options of `cargo xtask bench`.
 #[derive(Debug, clap::Args)]
@@ -38,14 +38,19 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     }
     system::ensure_program("redis-server", "redis-server")?;
     system::ensure_program("redis-benchmark", "redis-tools")?;
+    let chosen =
+        |names: &[&str]| options.names.is_empty() || options.names.iter().any(|name| names.contains(&name.as_str()));
     setup::run(workspace)?;
+    if chosen(&["backends"]) && !setup::openvino(workspace)? {
+        progress::note(
+            "there is no OpenVINO for this system: ONNX Runtime is measured alone, and the table stays as it is",
+        );
+    }
     let program = build(workspace)?;
     let mut command = Command::new(program);
     command.args(&options.names).current_dir(&workspace.root).env("VISAVIS_BIN", workspace.host());
     command.env("VISAVIS_ASSETS", &workspace.assets).env("VISAVIS_CACHE", &workspace.downloads);
-    let chosen =
-        |names: &[&str]| options.names.is_empty() || options.names.iter().any(|name| names.contains(&name.as_str()));
-    if chosen(&["queue", "inference", "host"]) {
+    if chosen(&["queue", "inference", "host", "backends"]) {
         command.env("VISAVIS_PACE_BIN", host_tests(workspace)?);
     }
     if chosen(&["inference"]) {

@@ -8,7 +8,7 @@ use std::path::Path;
 use anyhow::bail;
 use visavis_models::{AUTO, Detector, Embedder, Graph, Manifest};
 
-use crate::config::{self, Backend, Config};
+use crate::config::{self, Backend, Config, OPENVINO};
 use crate::nn::{self, GraphSource, Nn, int8_instructions};
 use crate::pipeline::{Defaults, Model, Policy};
 use crate::rollout::bundle;
@@ -132,6 +132,10 @@ pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
     }
     let nn = start_nn(config, &models)?;
     tracing::info!(backend = nn.backend(), device = nn.device(), "models are loaded");
+    for graph in nn.graphs() {
+        let nn::Placement { title, why } = graph.placement();
+        tracing::debug!(graph = graph.name(), on = title, why, "backend chosen");
+    }
     let embedder = &models.embedder;
     Ok(Policy {
         nn,
@@ -177,7 +181,7 @@ pub(crate) fn revised(config: &Config, bundle: &bundle::Manifest, current: &Poli
     let runs = |model: &&Model| current.models.iter().any(|it| it.name == model.name && it.digest == model.digest);
     let kept: Vec<_> = models.iter().filter(runs).map(|model| model.name.clone()).collect();
     let missing = wanted.iter().filter(|(name, _)| !kept.contains(name));
-    let more = missing.map(|(name, graph)| Ok(GraphSource { name: name.clone(), model: graph.read(folder)? }));
+    let more = missing.map(|(name, graph)| source(name.clone(), graph, folder));
     let more = more.collect::<Result<_, visavis_models::GraphError>>()?;
     let verify = &bundle.verify;
     Ok(Policy {
@@ -214,9 +218,10 @@ fn check(
 
 fn nn_config(config: &Config) -> nn::Config {
     let file = config.nn.library.clone();
-    let library = match config.nn.backend {
-        Backend::Onnx => nn::Library::OnnxRuntime(file),
-        Backend::OpenVino => nn::Library::OpenVino(file),
+    let (library, rival) = match config.nn.backend {
+        Backend::Auto => (nn::Library::OnnxRuntime(file), Some(config.assets.join(OPENVINO))),
+        Backend::Onnx => (nn::Library::OnnxRuntime(file), None),
+        Backend::OpenVino => (nn::Library::OpenVino(file), None),
     };
     let device = match config.nn.device {
         config::Device::Cpu => nn::Device::Cpu,
@@ -224,14 +229,20 @@ fn nn_config(config: &Config) -> nn::Config {
         config::Device::Auto => nn::Device::Auto,
     };
     let config::Nn { sessions, threads, max_batch, max_batch_delay, .. } = config.nn;
-    nn::Config { sessions, threads, max_batch, max_batch_delay, device, ..nn::Config::new(library) }
+    let chosen = nn::Config { rival, device, ..nn::Config::new(library) };
+    nn::Config { sessions, threads, max_batch, max_batch_delay, ..chosen }
+}
+
+/// The very bytes that the manifest means.
+fn source(name: String, graph: &Graph, folder: &Path) -> Result<GraphSource, visavis_models::GraphError> {
+    Ok(GraphSource { name, model: graph.read(folder)?, sha256: graph.sha256.clone() })
 }
 
 /// Loads the inference library and the chosen models; a wrong digest is an error.
 pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<Nn> {
     let graphs: Result<Vec<_>, _> = models
         .graphs()
-        .map(|(name, graph)| Ok(GraphSource { name, model: graph.read(models.folder)? }))
+        .map(|(name, graph)| source(name, graph, models.folder))
         .collect::<Result<_, visavis_models::GraphError>>();
     Ok(Nn::start(&nn_config(config), graphs?)?)
 }

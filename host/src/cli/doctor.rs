@@ -15,7 +15,7 @@ use crate::app;
 use crate::app::models::{self, Models};
 use crate::arguments;
 use crate::config::{Config, QueueUrl};
-use crate::nn::{Network, Nn, Port, int8_instructions};
+use crate::nn::{Network, Nn, Placement, Port, int8_instructions};
 use crate::queue::embedded::OpenError;
 use crate::queue::{Checkup, Stats};
 use crate::rollout::trust::Trust;
@@ -89,7 +89,13 @@ async fn examine(config: &Config) -> Vec<Finding> {
             let (choice, against) = chosen.choice();
             findings.push(finding("embedder", Ok(choice)));
             findings.extend(against.map(|text| Finding { what: "embedder", level: Level::Warning, text }));
-            findings.push(finding("inference", models::start_nn(config, &chosen).map(|nn| inference(&nn))));
+            match models::start_nn(config, &chosen) {
+                Ok(nn) => {
+                    findings.push(finding("inference", Ok(inference(&nn))));
+                    findings.extend(nn.graphs().map(|graph| finding("graph", Ok(placement(graph)))));
+                }
+                Err(error) => findings.push(finding("inference", Err(error))),
+            }
         }
         Err(error) => findings.push(finding("models", Err(error))),
     }
@@ -122,6 +128,12 @@ fn processor(config: &Config) -> String {
 fn inference(nn: &Nn) -> String {
     let graphs: Vec<_> = nn.graphs().map(signature).collect();
     format!("{} on {} runs {}", nn.backend(), nn.device(), graphs.join("; "))
+}
+
+/// What runs a graph, and why: `mtcnn/proposal on ONNX Runtime 1.31.1: nn.backend names it`.
+fn placement(graph: &Network) -> String {
+    let Placement { title, why } = graph.placement();
+    format!("{} on {title}: {why}", graph.name())
 }
 
 /// A graph with its tensors: `mtcnn/proposal (input ... -> probability ..., regression ...)`.

@@ -153,7 +153,7 @@ fn an_unusable_value_is_named_with_what_is_accepted() {
         "visavis.toml:2: 'server.concurrency' cannot be \"64\"; accepted is a whole number from 1 to 4096",
         "visavis.toml:3: 'server.body_limit' cannot be true; accepted is a size from 1KiB to 1GiB",
         "visavis.toml:5: 'verify.threshold' cannot be 3; accepted is a number from 0 to 2",
-        "visavis.toml:7: 'nn.backend' cannot be \"torch\"; accepted is \"onnx\" or \"openvino\"",
+        "visavis.toml:7: 'nn.backend' cannot be \"torch\"; accepted is \"auto\" or \"onnx\" or \"openvino\"",
         "VISAVIS_WORKER__CONCURRENCY: 'worker.concurrency' cannot be \"0\"; accepted is a whole number from 1 to 1024, or \"auto\"",
         "VISAVIS_QUEUE__LEASE: 'queue.lease' cannot be \"soon\"; accepted is a duration from 1s to 1h",
         "VISAVIS_TELEMETRY__LOG: 'telemetry.log' cannot be \"inof\"; accepted is \"off\"",

@@ -53,7 +53,7 @@ pub(crate) fn start(name: &str, model: Vec<u8>) -> Nn {
 
 /// Starts inference on one graph with other settings.
 pub(crate) fn start_with(config: &Config, name: &str, model: Vec<u8>) -> Nn {
-    match Nn::start(config, [GraphSource { name: name.to_owned(), model }]) {
+    match Nn::start(config, [GraphSource { name: name.to_owned(), model, sha256: String::new() }]) {
         Ok(nn) => nn,
         Err(error) => panic!("{error}"),
     }

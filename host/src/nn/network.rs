@@ -102,9 +102,19 @@ pub(crate) enum Broken {
     Failed(String),
 }
 
+/// What runs a graph.
+#[derive(Clone, Debug)]
+pub(crate) struct Placement {
+    /// As `ONNX Runtime 1.31.1`.
+    pub(crate) title: String,
+    /// In a sentence without its end.
+    pub(crate) why: String,
+}
+
 /// One graph with its sessions.
 pub(crate) struct Network {
     name: String,
+    placement: Placement,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
     max_elements: usize,
@@ -136,10 +146,22 @@ impl Network {
                 } else {
                     Sessions::Lent(Pool::new(sessions))
                 };
-                Ok(Self { name, inputs, outputs, max_elements, sessions })
+                let placement = Placement { title: backend.name().to_owned(), why: String::new() };
+                Ok(Self { name, placement, inputs, outputs, max_elements, sessions })
             }
             Err(reason) => Err(NnError::Graph { name, reason }),
         }
+    }
+
+    /// The same, with the reason why it runs where it does.
+    pub(crate) fn because(mut self, why: String) -> Self {
+        self.placement.why = why;
+        self
+    }
+
+    /// What runs it, and why.
+    pub(crate) fn placement(&self) -> &Placement {
+        &self.placement
     }
 
     /// The name under which guests load it.

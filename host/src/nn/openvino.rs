@@ -2,6 +2,11 @@
 //!
 //! Owns the library, its sessions, how they are set up, and one run of a graph. Must never know a store or who waits for a
 //! session.
+//!
+//! # Layout
+//!
+//! - `prelu`: the model as this library is fastest with it.
+//! - `fixed`: models compiled for shapes that recur. `shelf`: which shapes those are.
 
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -9,15 +14,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use openvino::{
-    Core, DeviceType, Dimension, ElementType, InferRequest, InferenceError, InferenceErrorKind, Node, RwPropertyKey,
-    Shape, Tensor,
+    CompiledModel, Core, DeviceType, Dimension, ElementType, InferRequest, InferenceError, InferenceErrorKind, Model,
+    Node, RwPropertyKey, Shape, Tensor,
 };
 use wasmtime_wasi_nn::backend::NamedTensor;
+use wasmtime_wasi_nn::wit as wasi_nn;
 
+use self::fixed::Fixed;
+#[cfg(test)]
+pub(super) use self::shelf::SIGHTINGS;
+use self::shelf::Shapes;
 use super::network::{Backend, Broken, Opened, Session};
 use super::tensor::{Element, Port};
 use super::watchdog::Watchdog;
 use super::{Config, Device, Library, NnError};
+
+mod fixed;
+mod prelu;
+mod shelf;
 
 /// The oldest release whose interface is the one that is called here.
 const OLDEST: u32 = 2024;
@@ -142,50 +156,65 @@ impl Backend for Placed {
     }
 
     fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
-        let (runtime, device) = (&self.runtime, &self.device);
-        let mut core = runtime.core.lock().unwrap_or_else(PoisonError::into_inner);
+        let small = model.len() <= fixed::LARGEST && !self.on_gpu();
+        let mut core = self.runtime.core.lock().unwrap_or_else(PoisonError::into_inner);
         let mut open = || -> Result<_, InferenceError> {
-            let threads = config.sessions.saturating_mul(config.threads).to_string();
-            let streams = config.sessions.to_string();
-            let everywhere = [
-                // Without it, processors with bf16 compute in that, GPUs in f16, and distances move.
-                (RwPropertyKey::HintInferencePrecision, "f32"),
-                (RwPropertyKey::NumStreams, streams.as_str()),
-            ];
-            let processors = [
-                (RwPropertyKey::InferenceNumThreads, threads.as_str()),
-                // The host's other threads and other processes run on the same processors.
-                (RwPropertyKey::HintEnableCpuPinning, "NO"),
-                (RwPropertyKey::Other("CPU_RUNTIME_CACHE_CAPACITY".into()), SHAPES),
-            ];
-            let processors = processors.into_iter().filter(|_| !self.on_gpu());
-            for (key, value) in everywhere.into_iter().chain(processors) {
-                core.set_property(device, &key, value)?;
-            }
-            let model = core.read_model_from_buffer(model, None)?;
+            let model = core.read_model_from_buffer(&prelu::fused(model), None)?;
             let inputs = (0..model.get_inputs_len()?).map(|index| model.get_input_by_index(index));
             let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
             let outputs = (0..model.get_outputs_len()?).map(|index| model.get_output_by_index(index));
             let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
             // All streams share the weights of one compiled model; a request keeps it alive.
-            let mut compiled = core.compile_model(&model, device.to_owned())?;
+            let mut compiled = compile(&mut core, &model, config, &self.device)?;
             let requests = iter::repeat_with(|| compiled.create_infer_request()).take(config.sessions);
-            Ok((inputs, outputs, requests.collect::<Result<Vec<_>, _>>()?))
+            Ok((model, inputs, outputs, requests.collect::<Result<Vec<_>, _>>()?))
         };
-        let (inputs, outputs, requests) = open().map_err(|error| told(&error))?;
+        let (model, inputs, outputs, requests) = open().map_err(|error| told(&error))?;
         let ports = |nodes: &[Node]| nodes.iter().map(port).collect::<Result<Vec<_>, _>>();
         let (inputs, outputs) = (ports(&inputs)?, ports(&outputs)?);
+        let names = inputs.iter().map(|port| port.name.clone()).collect();
+        let fixed =
+            (small && model.is_dynamic()).then(|| Fixed::new(Arc::clone(&self.runtime), config.clone(), model, names));
+        let fixed = fixed.map(Arc::new);
         let lane = |request| -> Box<dyn Session> {
-            Box::new(Lane { request, inputs: inputs.clone(), outputs: outputs.clone() })
+            Box::new(Lane { request, fixed: fixed.clone(), inputs: inputs.clone(), outputs: outputs.clone() })
         };
         let sessions = requests.into_iter().map(lane).collect();
         Ok(Opened { inputs, outputs, sessions })
     }
 }
 
-/// One request, which is used again and again.
+/// Compiles a model for so many runs at once.
+fn compile(
+    core: &mut Core,
+    model: &Model,
+    config: &Config,
+    device: &DeviceType<'static>,
+) -> Result<CompiledModel, InferenceError> {
+    let streams = config.sessions.to_string();
+    let threads = config.sessions.saturating_mul(config.threads).to_string();
+    let everywhere = [
+        // Without it, processors with bf16 compute in that, GPUs in f16, and distances move.
+        (RwPropertyKey::HintInferencePrecision, "f32"),
+        (RwPropertyKey::NumStreams, streams.as_str()),
+    ];
+    let processors = [
+        (RwPropertyKey::InferenceNumThreads, threads.as_str()),
+        // The host's other threads and other processes run on the same processors.
+        (RwPropertyKey::HintEnableCpuPinning, "NO"),
+        (RwPropertyKey::Other("CPU_RUNTIME_CACHE_CAPACITY".into()), SHAPES),
+    ];
+    let processors = processors.into_iter().filter(|_| *device != DeviceType::GPU);
+    for (key, value) in everywhere.into_iter().chain(processors) {
+        core.set_property(device, &key, value)?;
+    }
+    core.compile_model(model, device.to_owned())
+}
+
+/// One request for any shape, which is used again and again.
 struct Lane {
     request: InferRequest,
+    fixed: Option<Arc<Fixed>>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
 }
@@ -198,49 +227,81 @@ impl Session for Lane {
         deadline: Instant,
         _: &Watchdog,
     ) -> Result<Vec<NamedTensor>, Broken> {
-        let failed = |error: InferenceError| Broken::Failed(told(&error));
-        for (index, port) in self.inputs.iter().enumerate() {
-            let input = inputs.iter().find(|input| input.name == port.name);
-            let input = input.ok_or_else(|| Broken::Failed(format!("the input '{}' is missing", port.name)))?;
-            let dimensions: Vec<_> = input.tensor.dimensions.iter().map(|length| i64::from(*length)).collect();
-            let shape = Shape::new(&dimensions).map_err(failed)?;
-            let mut tensor = Tensor::new(element_type(port.element), &shape).map_err(failed)?;
-            tensor.get_raw_data_mut().map_err(failed)?.copy_from_slice(&input.tensor.data);
-            self.request.set_input_tensor_by_index(index, &tensor).map_err(failed)?;
-        }
-        self.request.infer_async().map_err(failed)?;
-        self.wait(deadline)?;
-        let output = |(index, port): (usize, &Port)| {
-            let tensor = self.request.get_output_tensor_by_index(index)?;
-            let shape = tensor.get_shape()?;
-            let dimensions = shape.get_dimensions().iter().map(|length| u32::try_from(*length).unwrap_or(u32::MAX));
-            let bytes = tensor.get_raw_data()?.to_vec();
-            let tensor = wasmtime_wasi_nn::wit::Tensor::new(dimensions.collect(), port.element.tensor_type(), bytes);
-            Ok(NamedTensor { name: port.name.clone(), tensor })
+        let find = |port: &Port| {
+            let found = inputs.iter().find(|input| input.name == port.name).map(|input| &input.tensor);
+            found.ok_or_else(|| Broken::Failed(format!("the input '{}' is missing", port.name)))
         };
-        self.outputs.iter().enumerate().map(output).collect::<Result<_, _>>().map_err(failed)
+        let given = self.inputs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let shapes: Shapes = given.iter().map(|tensor| tensor.dimensions.clone()).collect();
+        let fixed = self.fixed.as_ref().and_then(|fixed| Some((fixed, fixed.take(&shapes)?)));
+        let Some((fixed, mut request)) = fixed else {
+            for (index, (port, tensor)) in self.inputs.iter().zip(&given).enumerate() {
+                set_input(&mut self.request, index, port, tensor).map_err(|error| Broken::Failed(told(&error)))?;
+            }
+            return run(&mut self.request, &self.outputs, deadline);
+        };
+        for (port, tensor) in self.inputs.iter().zip(&given) {
+            fill_input(&request, port, tensor).map_err(|error| Broken::Failed(told(&error)))?;
+        }
+        let outputs = run(&mut request, &self.outputs, deadline);
+        fixed.give_back(&shapes, request);
+        outputs
     }
 }
 
-impl Lane {
-    /// Waits for the run that was begun; past the deadline it is cancelled, and its end awaited all the same.
-    fn wait(&mut self, deadline: Instant) -> Result<(), Broken> {
-        let mut overdue = false;
-        loop {
-            // Rounded up: not even the last part of a millisecond is spent turning round.
-            let left = deadline.saturating_duration_since(Instant::now()).as_millis() as i64 + 1;
-            match self.request.wait(if overdue { 1000 } else { left.min(60_000) }) {
-                Ok(()) if overdue => return Err(Broken::Overdue),
-                Ok(()) => return Ok(()),
-                Err(error) if error.kind == InferenceErrorKind::ResultNotReady => {}
-                Err(_) if overdue => return Err(Broken::Overdue),
-                Err(error) => return Err(Broken::Failed(told(&error))),
-            }
-            if !overdue && Instant::now() >= deadline {
-                overdue = true;
-                if let Err(error) = self.request.cancel() {
-                    tracing::error!(%error, "an overdue run could not be told to stop");
-                }
+/// Hands a request a tensor of any shape.
+fn set_input(
+    request: &mut InferRequest,
+    index: usize,
+    port: &Port,
+    given: &wasi_nn::Tensor,
+) -> Result<(), InferenceError> {
+    let dimensions: Vec<_> = given.dimensions.iter().map(|length| i64::from(*length)).collect();
+    let mut tensor = Tensor::new(element_type(port.element), &Shape::new(&dimensions)?)?;
+    tensor.get_raw_data_mut()?.copy_from_slice(&given.data);
+    request.set_input_tensor_by_index(index, &tensor)
+}
+
+/// Writes a tensor into a request's own, which has its shape.
+fn fill_input(request: &InferRequest, port: &Port, given: &wasi_nn::Tensor) -> Result<(), InferenceError> {
+    let mut tensor = request.get_tensor(&port.name)?;
+    tensor.get_raw_data_mut()?.copy_from_slice(&given.data);
+    Ok(())
+}
+
+/// Runs a request, and copies its outputs.
+fn run(request: &mut InferRequest, outputs: &[Port], deadline: Instant) -> Result<Vec<NamedTensor>, Broken> {
+    let failed = |error: InferenceError| Broken::Failed(told(&error));
+    request.infer_async().map_err(failed)?;
+    wait(request, deadline)?;
+    let output = |(index, port): (usize, &Port)| {
+        let tensor = request.get_output_tensor_by_index(index)?;
+        let shape = tensor.get_shape()?;
+        let dimensions = shape.get_dimensions().iter().map(|length| u32::try_from(*length).unwrap_or(u32::MAX));
+        let bytes = tensor.get_raw_data()?.to_vec();
+        let tensor = wasi_nn::Tensor::new(dimensions.collect(), port.element.tensor_type(), bytes);
+        Ok(NamedTensor { name: port.name.clone(), tensor })
+    };
+    outputs.iter().enumerate().map(output).collect::<Result<_, _>>().map_err(failed)
+}
+
+/// Waits for the run that was begun; past the deadline it is cancelled, and its end awaited all the same.
+fn wait(request: &mut InferRequest, deadline: Instant) -> Result<(), Broken> {
+    let mut overdue = false;
+    loop {
+        // Rounded up: not even the last part of a millisecond is spent turning round.
+        let left = deadline.saturating_duration_since(Instant::now()).as_millis() as i64 + 1;
+        match request.wait(if overdue { 1000 } else { left.min(60_000) }) {
+            Ok(()) if overdue => return Err(Broken::Overdue),
+            Ok(()) => return Ok(()),
+            Err(error) if error.kind == InferenceErrorKind::ResultNotReady => {}
+            Err(_) if overdue => return Err(Broken::Overdue),
+            Err(error) => return Err(Broken::Failed(told(&error))),
+        }
+        if !overdue && Instant::now() >= deadline {
+            overdue = true;
+            if let Err(error) = request.cancel() {
+                tracing::error!(%error, "an overdue run could not be told to stop");
             }
         }
     }
@@ -286,139 +347,4 @@ fn told(error: &InferenceError) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::fixture::{self, FLOAT, INT32, INT64, floats};
-    use super::super::network::{ComputeError, Network};
-    use super::*;
-
-    /// Both libraries as set-up places them; `None`, said aloud, on systems for which there is no OpenVINO.
-    fn both() -> Option<[(Arc<dyn Backend>, Config); 2]> {
-        let configs = [fixture::config(), fixture::openvino()];
-        if !cfg!(target_arch = "x86_64") {
-            eprintln!("skipped: there is no OpenVINO for this system");
-            return None;
-        }
-        Some(
-            configs
-                .map(|config| (config.library.load(config.device).unwrap_or_else(|error| panic!("{error}")), config)),
-        )
-    }
-
-    fn load((backend, config): &(Arc<dyn Backend>, Config), model: &[u8]) -> Network {
-        Network::load(backend.as_ref(), "graph".to_owned(), model, config).unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn model(file: &str) -> Vec<u8> {
-        let path = fixture::assets().join("models").join(file);
-        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", path.display()))
-    }
-
-    fn compute(
-        network: &Network,
-        inputs: &[NamedTensor],
-        patience: Duration,
-    ) -> Result<Vec<NamedTensor>, ComputeError> {
-        network.compute(inputs, Instant::now() + patience, &Watchdog::start().unwrap())
-    }
-
-    fn elements(output: &NamedTensor) -> Vec<f32> {
-        super::super::tensor::copied(&output.tensor.data)
-    }
-
-    #[test]
-    fn graphs_have_the_same_ports_and_answer_what_they_answer_on_onnx_runtime() {
-        let Some(both) = both() else { return };
-        let pictures: [(&str, &[[u32; 4]], f32); 4] = [
-            ("mtcnn-proposal.onnx", &[[1, 3, 40, 30], [1, 3, 12, 12], [1, 3, 200, 311], [1, 3, 40, 30]], 1e-4),
-            ("mtcnn-refinement.onnx", &[[5, 3, 24, 24], [64, 3, 24, 24], [1, 3, 24, 24]], 1e-4),
-            ("mtcnn-output.onnx", &[[2, 3, 48, 48], [9, 3, 48, 48]], 1e-4),
-            ("facenet-casia-webface.onnx", &[[1, 3, 160, 160], [2, 3, 160, 160]], 1e-4),
-        ];
-        for (file, shapes, tolerance) in pictures {
-            let networks = both.each_ref().map(|library| load(library, &model(file)));
-            let [onnx, openvino] = &networks;
-            assert_eq!((onnx.inputs(), onnx.outputs()), (openvino.inputs(), openvino.outputs()), "{file}");
-            for shape in shapes {
-                let count = shape.iter().product::<u32>();
-                let pixels: Vec<_> = (0..count).map(|at| ((at * 7919) % 251) as f32 / 125.0 - 1.0).collect();
-                let input = [floats("input", shape, &pixels)];
-                let answers =
-                    networks.each_ref().map(|it| compute(it, &input, Duration::from_secs(60)).expect("it is computed"));
-                for (expected, got) in answers[0].iter().zip(&answers[1]) {
-                    assert_eq!((&expected.name, &expected.tensor.dimensions), (&got.name, &got.tensor.dimensions));
-                    for (a, b) in elements(expected).into_iter().zip(elements(got)) {
-                        assert!((a - b).abs() <= tolerance, "{file} {shape:?} {}: {a} and {b}", got.name);
-                    }
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn wrong_tensors_are_refused_in_the_same_words() {
-        let Some(both) = both() else { return };
-        let networks = both.each_ref().map(|library| load(library, &model("mtcnn-output.onnx")));
-        let good = || floats("input", &[1, 3, 48, 48], &vec![0.0; 3 * 48 * 48]);
-        let cut = {
-            let mut input = good();
-            input.tensor.data.pop();
-            input
-        };
-        for inputs in [
-            vec![],
-            vec![good(), good()],
-            vec![floats("other", &[1, 3, 48, 48], &vec![0.0; 3 * 48 * 48])],
-            vec![floats("input", &[1, 3, 47, 48], &vec![0.0; 3 * 47 * 48])],
-            vec![floats("input", &[0, 3, 48, 48], &[])],
-            vec![cut],
-        ] {
-            let texts = networks
-                .each_ref()
-                .map(|it| compute(it, &inputs, Duration::from_secs(9)).err().expect("a refusal").to_string());
-            assert_eq!(texts[0], texts[1]);
-        }
-    }
-
-    #[test]
-    fn a_run_past_its_deadline_is_stopped_and_its_session_works_on() {
-        let Some([_, (backend, config)]) = both() else { return };
-        let network = load(&(backend, Config { sessions: 1, ..config }), &fixture::power(500));
-        let matrix = |side: u32| [floats("x0", &[side, side], &vec![0.0; (side * side) as usize])];
-        let start = Instant::now();
-        let late = compute(&network, &matrix(512), Duration::from_millis(200)).err().expect("it takes minutes");
-        assert!(matches!(late, ComputeError::TimedOut { .. }), "{late}");
-        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
-        compute(&network, &matrix(2), Duration::from_secs(60)).unwrap_or_else(|error| panic!("{error}"));
-    }
-
-    #[test]
-    fn damaged_models_and_missing_libraries_are_named_with_the_mend() {
-        let nowhere = Library::OpenVino("/nowhere/libopenvino_c.so".into());
-        let missing = nowhere.load(Device::Cpu).err().expect("it is not there").to_string();
-        assert!(missing.contains("/nowhere/libopenvino_c.so") && missing.contains("setup --openvino"), "{missing}");
-        let Some([_, (backend, config)]) = both() else { return };
-        let broken = Network::load(backend.as_ref(), "broken".to_owned(), b"no model", &config);
-        let text = broken.err().expect("it is none").to_string();
-        assert!(text.contains("the graph 'broken'") && !text.contains('\n'), "{text}");
-    }
-
-    #[test]
-    fn every_number_of_a_type_goes_in_and_out() {
-        let Some([_, library]) = both() else { return };
-        let patience = Duration::from_secs(60);
-        let same = load(&library, &fixture::identity(FLOAT, &[None, Some(3)]));
-        let input = floats("input", &[2, 3], &[0.0, -1.5, f32::INFINITY, 3e38, 1e-30, 7.0]);
-        let expected = input.tensor.clone();
-        assert_eq!(compute(&same, &[input], patience).unwrap()[0].tensor, expected);
-        let same = load(&library, &fixture::identity(INT32, &[None]));
-        let input = fixture::named("input", wasmtime_wasi_nn::wit::TensorType::I32, &[3], &[i32::MIN, -1, i32::MAX]);
-        let expected = input.tensor.clone();
-        assert_eq!(compute(&same, &[input], patience).unwrap()[0].tensor, expected);
-        let (backend, config) = library;
-        let long = Network::load(backend.as_ref(), "long".to_owned(), &fixture::identity(INT64, &[None]), &config);
-        let text = long.err().expect("its numbers would be cut").to_string();
-        assert!(text.contains("32 bits"), "{text}");
-    }
-}
+mod tests;

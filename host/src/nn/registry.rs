@@ -270,7 +270,7 @@ mod tests {
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("it was served"),
         };
-        let source = |model: Vec<u8>| GraphSource { name: "bad".to_owned(), model };
+        let source = |model: Vec<u8>| GraphSource { name: "bad".to_owned(), model, sha256: String::new() };
         let good = || fixture::identity(FLOAT, &[ANY]);
         let (name, reason) = start(vec![source(fixture::identity(DOUBLE, &[ANY]))]);
         assert_eq!((name.as_str(), reason.contains("f32, f16, u8, i32 and i64")), ("bad", true), "{reason}");

@@ -26,7 +26,7 @@ fn of_the_graph_that_is_ordered() {
     let (name, model) = (order.graph.0.clone(), fs::read(&order.graph.1).unwrap());
     let is_openvino = order.library.to_string_lossy().contains("openvino");
     let library = if is_openvino { Library::OpenVino } else { Library::OnnxRuntime }(order.library.clone());
-    let nn = Nn::start(&Config::new(library), [GraphSource { name, model }]).unwrap();
+    let nn = Nn::start(&Config::new(library), [GraphSource { name, model, sha256: String::new() }]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let clockwork = Clockwork::start(Sizes { instances: 16, warm: 8, memory: MEMORY }).unwrap();
     let cache = Cache::open(folder.path(), &folder.path().join("none")).unwrap();

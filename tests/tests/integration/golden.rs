@@ -10,6 +10,8 @@ use serde_json::Value;
 use visavis_tests::host::{Setup, repository};
 use visavis_tests::photos;
 
+use crate::backends::openvino_is_there;
+
 fn reference() -> &'static Value {
     static REFERENCE: OnceLock<Value> = OnceLock::new();
     REFERENCE.get_or_init(|| {
@@ -19,14 +21,16 @@ fn reference() -> &'static Value {
     })
 }
 
-/// The libraries that must agree with the reference. There is no OpenVINO for other processors.
-const BACKENDS: &[&str] = if cfg!(target_arch = "x86_64") { &["onnx", "openvino"] } else { &["onnx"] };
+/// What must agree with the reference: OpenVINO where it is installed.
+fn backends() -> &'static [&'static str] {
+    if openvino_is_there() { &["onnx", "openvino", "auto"] } else { &["onnx", "auto"] }
+}
 
 /// Every line that `analyze` prints, by the backend and the photograph's name.
 fn analyses() -> &'static BTreeMap<&'static str, BTreeMap<String, Value>> {
     static ANALYSES: OnceLock<BTreeMap<&str, BTreeMap<String, Value>>> = OnceLock::new();
     let analyze = |backend: &&'static str| (*backend, analyze(backend, "facenet-casia-webface", "0"));
-    ANALYSES.get_or_init(|| BACKENDS.iter().map(analyze).collect())
+    ANALYSES.get_or_init(|| backends().iter().map(analyze).collect())
 }
 
 fn analyze(backend: &str, embedder: &str, max_side: &str) -> BTreeMap<String, Value> {
@@ -71,7 +75,7 @@ fn cosine(a: &[f64], b: &[f64]) -> f64 {
 
 /// Each face of the reference with the one found nearest to it.
 fn pairs() -> Vec<(String, &'static Value, &'static Value)> {
-    BACKENDS.iter().flat_map(|backend| pairs_on(backend)).map(|(name, a, b)| (name.to_owned(), a, b)).collect()
+    backends().iter().flat_map(|backend| pairs_on(backend)).map(|(name, a, b)| (name.to_owned(), a, b)).collect()
 }
 
 fn pairs_on(backend: &'static str) -> Vec<(&'static str, &'static Value, &'static Value)> {
@@ -102,7 +106,7 @@ fn side(face: &Value) -> f64 {
 
 #[test]
 fn the_same_faces_are_found() {
-    for backend in BACKENDS {
+    for backend in backends() {
         for image in list(&reference()["images"]) {
             let analysis = &analyses()[backend][text(&image["file"])];
             assert_eq!(list(&analysis["faces"]).len(), list(&image["faces"]).len(), "{backend}: {}", image["file"]);
@@ -161,7 +165,7 @@ fn embeddings_point_the_same_way() {
 fn distances_of_pairs_are_within_three_hundredths() {
     let reference = list(&reference()["pairs"]);
     assert!(reference.len() >= 28);
-    for backend in BACKENDS {
+    for backend in backends() {
         // The reference compares the first face of each photograph.
         let first = |name: &str| {
             let found = pairs_on(backend).into_iter().find(|(known, ..)| *known == name);
@@ -189,7 +193,8 @@ fn every_face_has_its_pose_and_the_frontal_rule() {
 #[test]
 fn integers_decide_every_pair_as_floats_do() {
     const THRESHOLD: f64 = 1.06;
-    let runs = BACKENDS.iter().flat_map(|backend| [(backend, "0", Some(0.08)), (backend, "480", None)]);
+    let libraries = backends().iter().filter(|backend| **backend != "auto");
+    let runs = libraries.flat_map(|backend| [(backend, "0", Some(0.08)), (backend, "480", None)]);
     for (backend, max_side, tolerance) in runs {
         let analyses = analyze(backend, "facenet-casia-webface-int8", max_side);
         let first = |name: &Value| numbers(&list(&analyses[text(name)]["faces"])[0]["embedding"]);

@@ -3,6 +3,7 @@
 //! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy`, which
 //! reads its sources.
 
+mod backends;
 mod batches;
 mod bundles;
 mod cache;

@@ -30,6 +30,8 @@ pub(crate) struct Nn {
 /// An inference library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Backend {
+    /// For each model the one that was measured to be faster, of those that are there.
+    Auto,
     /// ONNX Runtime.
     Onnx,
     /// OpenVINO, which set-up adds when it is asked to.
@@ -38,11 +40,12 @@ pub(crate) enum Backend {
 
 impl Value for &mut Backend {
     fn read(&mut self, raw: &Raw) -> Result<(), String> {
-        choose(*self, raw, &[("onnx", Backend::Onnx), ("openvino", Backend::OpenVino)])
+        choose(*self, raw, &[("auto", Backend::Auto), ("onnx", Backend::Onnx), ("openvino", Backend::OpenVino)])
     }
 
     fn show(&self) -> String {
         match self {
+            Backend::Auto => "auto",
             Backend::Onnx => "onnx",
             Backend::OpenVino => "openvino",
         }
@@ -96,7 +99,7 @@ impl Nn {
     /// As it is when nothing is set.
     pub(super) fn defaults(sessions: usize) -> Self {
         Self {
-            backend: Backend::Onnx,
+            backend: Backend::Auto,
             library: PathBuf::new(),
             sessions,
             threads: 1,

@@ -1,0 +1,56 @@
+//! Which library runs a graph, as operators are told.
+//!
+//! Owns `nn.backend` as users see it. That both libraries compute the same is held in `golden`. Must never know how a library runs
+//! a graph.
+
+use visavis_tests::host::{Setup, repository};
+use visavis_tests::photos;
+
+/// Whether set-up has fetched OpenVINO; says so where it has not.
+pub(crate) fn openvino_is_there() -> bool {
+    let path = photos::assets().join("lib/openvino/libopenvino_c.so");
+    let there = path.exists();
+    if !there {
+        eprintln!("skipped: there is no {}; run `cargo xtask setup --openvino`", path.display());
+    }
+    there
+}
+
+/// What doctor says of the graphs: their names, and where each runs and why.
+fn placements(setup: &Setup) -> Vec<(String, String)> {
+    let doctor = setup.run(["doctor"]);
+    let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    let lines = told.lines().filter_map(|line| line.strip_prefix("ok    graph")).map(str::trim);
+    let split = lines.map(|line| line.split_once(" on ").expect("what runs it"));
+    let placements: Vec<_> = split.map(|(name, placed)| (name.to_owned(), placed.to_owned())).collect();
+    assert_eq!(placements.len(), 4, "{told}");
+    placements
+}
+
+#[test]
+fn every_graph_runs_where_it_was_measured_to_be_faster() {
+    let path = repository().join("host/src/nn/choice/measured.toml");
+    let table: toml::Table = std::fs::read_to_string(&path).expect("the table").parse().expect("TOML");
+    let rows = table["graph"].as_array().expect("graphs");
+    for (name, placed) in placements(&Setup::new()) {
+        let row = rows.iter().find(|row| row["name"].as_str() == Some(&name)).expect("it was measured");
+        let [onnx, openvino, spread] = ["onnx", "openvino", "spread"].map(|key| row[key].as_float().expect("a number"));
+        let faster = onnx - openvino > spread && openvino <= 0.9 * onnx;
+        let library = if faster && openvino_is_there() { "OpenVINO 20" } else { "ONNX Runtime 1." };
+        assert!(placed.starts_with(library), "{name}: {placed}");
+        let figures = format!("OpenVINO took {openvino} ms, ONNX Runtime {onnx}, spread {spread}");
+        assert!(placed.contains(&figures), "{name}: {placed}");
+    }
+}
+
+#[test]
+fn a_backend_that_is_named_runs_all_graphs() {
+    for (backend, library) in [("onnx", "ONNX Runtime 1."), ("openvino", "OpenVINO 20")] {
+        if backend == "openvino" && !openvino_is_there() {
+            continue;
+        }
+        for (name, placed) in placements(&Setup::new().set("VISAVIS_NN__BACKEND", backend)) {
+            assert!(placed.starts_with(library) && placed.ends_with("nn.backend names it"), "{name}: {placed}");
+        }
+    }
+}

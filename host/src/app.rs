@@ -194,7 +194,7 @@ pub(crate) fn pipeline(config: &Config, clockwork: &Clockwork, cache: &Cache) ->
         policy: Arc::new(policy?),
         analyzer: Arc::new(analyzer?),
         scorer: Arc::new(scorer?),
-        cores: Arc::new(Semaphore::new(config.nn.sessions)),
+        cores: Arc::new(Semaphore::new(config.sessions())),
     })
 }
 
@@ -280,7 +280,7 @@ pub(crate) fn sizes(config: &Config) -> Sizes {
     let limits = [&components.gateway, &components.analyzer, &components.scorer, &components.annotator];
     // A gateway's instance outlives its permit while it sends its body: hence the slack.
     let gateways = config.server.concurrency + config.server.concurrency / 4;
-    let crew = config.nn.sessions + config.worker_concurrency() + 8;
+    let crew = config.sessions() + config.worker_concurrency() + 8;
     let instances = gateways + crew;
     Sizes {
         warm: u32::try_from(crew).unwrap_or(u32::MAX),
@@ -319,7 +319,7 @@ fn rollout(config: &Config, fleet: Option<Fleet>, listener: Option<&TcpListener>
         },
         // Nothing takes longer than this by itself.
         drain: config.server.request_timeout.max(config.worker.task_timeout) + SLACK,
-        cores: config.nn.sessions,
+        cores: config.sessions(),
         trust: Trust::load(&components.trusted_keys)?,
         fleet,
         identity: Identity::here(&config.server.role, listener.and_then(|it| Some(it.local_addr().ok()?.to_string()))),

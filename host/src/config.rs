@@ -223,6 +223,16 @@ impl Config {
         format!("{count} task{} at once ({why})", if count == 1 { "" } else { "s" })
     }
 
+    /// How many inferences of one model run at once.
+    pub(crate) fn sessions(&self) -> usize {
+        self.nn.sessions(self.processors.count)
+    }
+
+    /// How many threads each of them uses.
+    pub(crate) fn threads(&self) -> usize {
+        self.nn.threads(self.processors.count)
+    }
+
     /// Where the value of a key came from, for messages.
     pub(crate) fn source(&self, key: &str) -> Source {
         self.sources.get(key).cloned().unwrap_or_default()

@@ -228,9 +228,9 @@ fn nn_config(config: &Config) -> nn::Config {
         config::Device::Gpu => nn::Device::Gpu,
         config::Device::Auto => nn::Device::Auto,
     };
-    let config::Nn { sessions, threads, max_batch, max_batch_delay, .. } = config.nn;
-    let chosen = nn::Config { rival, device, ..nn::Config::new(library) };
-    nn::Config { sessions, threads, max_batch, max_batch_delay, ..chosen }
+    let config::Nn { max_batch, max_batch_delay, .. } = config.nn;
+    let chosen = nn::Config { rival, device, max_batch, max_batch_delay, ..nn::Config::new(library) };
+    nn::Config { sessions: config.sessions(), threads: config.threads(), ..chosen }
 }
 
 /// The very bytes that the manifest means.

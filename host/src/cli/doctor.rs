@@ -120,8 +120,8 @@ fn processor(config: &Config) -> String {
         std::env::consts::ARCH,
         if present.is_empty() { "no vector extensions".to_owned() } else { present.join(" ") },
         config.describe_concurrency(),
-        config.nn.sessions,
-        config.nn.threads
+        config.sessions(),
+        config.threads()
     )
 }
 

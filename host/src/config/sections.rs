@@ -51,7 +51,7 @@ impl Config {
             queue: Queue::defaults(),
             worker: Worker::defaults(),
             components: Components::defaults(),
-            nn: Nn::defaults(processors.count),
+            nn: Nn::defaults(),
             models: Models::defaults(),
             verify: Verify::defaults(),
             telemetry: Default::default(),

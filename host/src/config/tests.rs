@@ -54,7 +54,7 @@ fn nothing_set_gives_the_defaults() {
     let assets = house.folder.path().join("target/visavis");
     assert_eq!(config.server.listen.to_string(), "127.0.0.1:8080");
     assert_eq!((config.worker.concurrency, config.worker_concurrency()), (None, 3));
-    assert_eq!((config.nn.sessions, config.nn.threads), (3, 1));
+    assert_eq!((config.sessions(), config.threads()), (3, 1));
     assert_eq!(config.assets, assets);
     assert_eq!(config.components.scorer.path, assets.join("components/scorer.wasm"));
     assert_eq!(config.models.dir, assets.join("models"));

@@ -54,3 +54,15 @@ fn a_backend_that_is_named_runs_all_graphs() {
         }
     }
 }
+
+/// A hint shares the processors out; doctor says how.
+#[test]
+fn a_hint_is_told_as_what_it_means() {
+    for (hint, sessions) in [("throughput", 3), ("latency", 1)] {
+        let setup = Setup::new().set("VISAVIS_NN__HINT", hint).set("VISAVIS_NN__SESSIONS", &sessions.to_string());
+        let doctor = setup.run(["doctor"]);
+        let told = String::from_utf8_lossy(&doctor.stdout).into_owned();
+        let threads = if hint == "latency" { std::thread::available_parallelism().expect("a number").get() } else { 1 };
+        assert!(told.contains(&format!("{sessions} inferences at once with {threads} threads each")), "{told}");
+    }
+}

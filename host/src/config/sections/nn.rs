@@ -6,7 +6,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::sections::{Field, SECOND, field};
-use crate::config::value::{Count, Raw, Span, Value, choose};
+use crate::config::value::{Count, Or, Raw, Span, Value, choose};
+
+/// A task has so many photographs, which are analysed at the same time.
+const PHOTOGRAPHS: usize = 2;
 
 /// Section `nn`: what runs the models.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,10 +18,12 @@ pub(crate) struct Nn {
     pub(crate) backend: Backend,
     /// The library's file.
     pub(crate) library: PathBuf,
-    /// How many inferences of one model run at once.
-    pub(crate) sessions: usize,
-    /// How many threads one inference uses.
-    pub(crate) threads: usize,
+    /// What `sessions` and `threads` are for, where they are not set.
+    pub(crate) hint: Hint,
+    /// How many inferences of one model run at once; `None`: as `hint` says.
+    pub(crate) sessions: Option<usize>,
+    /// How many threads one inference uses; `None`: as `hint` says.
+    pub(crate) threads: Option<usize>,
     /// The processor, or a GPU.
     pub(crate) device: Device,
     /// How many rows of how many callers ever run together; `None`: the device decides.
@@ -48,6 +53,29 @@ impl Value for &mut Backend {
             Backend::Auto => "auto",
             Backend::Onnx => "onnx",
             Backend::OpenVino => "openvino",
+        }
+        .to_owned()
+    }
+}
+
+/// What the processors are shared out for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hint {
+    /// The most tasks a second: independent inferences scale better than the parts of one.
+    Throughput,
+    /// The shortest time of a task that is alone: its two photographs at once, and all processors for them.
+    Latency,
+}
+
+impl Value for &mut Hint {
+    fn read(&mut self, raw: &Raw) -> Result<(), String> {
+        choose(*self, raw, &[("throughput", Hint::Throughput), ("latency", Hint::Latency)])
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Hint::Throughput => "throughput",
+            Hint::Latency => "latency",
         }
         .to_owned()
     }
@@ -96,13 +124,30 @@ impl Value for Rows<'_> {
 }
 
 impl Nn {
+    /// How many inferences of one model run at once on so many processors.
+    pub(crate) fn sessions(&self, processors: usize) -> usize {
+        self.sessions.unwrap_or(match self.hint {
+            Hint::Throughput => processors,
+            Hint::Latency => processors.min(PHOTOGRAPHS),
+        })
+    }
+
+    /// How many threads each of them uses.
+    pub(crate) fn threads(&self, processors: usize) -> usize {
+        self.threads.unwrap_or(match self.hint {
+            Hint::Throughput => 1,
+            Hint::Latency => (processors / self.sessions(processors)).max(1),
+        })
+    }
+
     /// As it is when nothing is set.
-    pub(super) fn defaults(sessions: usize) -> Self {
+    pub(super) fn defaults() -> Self {
         Self {
             backend: Backend::Auto,
             library: PathBuf::new(),
-            sessions,
-            threads: 1,
+            hint: Hint::Throughput,
+            sessions: None,
+            threads: None,
             device: Device::Cpu,
             max_batch: None,
             max_batch_delay: Duration::from_millis(2),
@@ -114,8 +159,12 @@ impl Nn {
         vec![
             field("nn.backend", &mut self.backend),
             field("nn.library", &mut self.library),
-            field("nn.sessions", Count(&mut self.sessions, 1..=1024)),
-            field("nn.threads", Count(&mut self.threads, 1..=1024)),
+            field("nn.hint", &mut self.hint),
+            field(
+                "nn.sessions",
+                Or { word: "auto", value: &mut self.sessions, of: |it| Box::new(Count(it, 1..=1024)) },
+            ),
+            field("nn.threads", Or { word: "auto", value: &mut self.threads, of: |it| Box::new(Count(it, 1..=1024)) }),
             field("nn.device", &mut self.device),
             field("nn.max_batch", Rows(&mut self.max_batch)),
             field("nn.max_batch_delay", Span(&mut self.max_batch_delay, Duration::ZERO..=SECOND)),
@@ -126,6 +175,19 @@ impl Nn {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_hint_shares_the_processors_out_and_numbers_overrule_it() {
+        let shares = |hint, sessions, threads| {
+            let nn = Nn { hint, sessions, threads, ..Nn::defaults() };
+            [1, 2, 3, 16].map(|processors| (nn.sessions(processors), nn.threads(processors)))
+        };
+        assert_eq!(shares(Hint::Throughput, None, None), [(1, 1), (2, 1), (3, 1), (16, 1)]);
+        assert_eq!(shares(Hint::Latency, None, None), [(1, 1), (2, 1), (2, 1), (2, 8)]);
+        assert_eq!(shares(Hint::Latency, Some(4), None), [(4, 1), (4, 1), (4, 1), (4, 4)]);
+        assert_eq!(shares(Hint::Latency, None, Some(3)), [(1, 3), (2, 3), (2, 3), (2, 3)]);
+        assert_eq!(shares(Hint::Throughput, Some(5), Some(6)), [(5, 6); 4]);
+    }
 
     #[test]
     fn devices_have_names_and_rows_have_bounds() {

@@ -19,6 +19,8 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::num::NonZeroUsize;
+#[cfg(test)]
+use std::path::Path;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -29,7 +31,7 @@ use wasmtime_wasi_nn::wit::WasiNnCtx;
 use self::choice::Table;
 use self::network::Backend;
 pub(crate) use self::network::{Network, Placement};
-pub(crate) use self::processor::int8_instructions;
+pub(crate) use self::processor::{bf16_instructions, int8_instructions};
 use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
@@ -90,20 +92,38 @@ impl Config {
         }
     }
 
-    /// Which library runs a graph, and why.
-    fn place(&self, name: &str, sha256: &str, on_gpu: bool) -> (Library, String) {
+    /// Which library runs a graph in f32, and why.
+    fn place(&self, table: &Table, name: &str, sha256: &str, on_gpu: bool) -> (Library, String) {
         let Some(path) = &self.rival else {
             return (self.library.clone(), "nn.backend names it".to_owned());
         };
         if on_gpu {
             return (self.library.clone(), "the libraries were compared on processors, and this is a GPU".to_owned());
         }
-        let (faster, why) = Table::built_in().choose(name, sha256);
+        let (faster, why) = table.choose(name, sha256);
         match (faster, path.exists()) {
             (true, true) => (Library::OpenVino(path.clone()), why),
             (true, false) => (self.library.clone(), format!("{why}; but there is no OpenVINO at {}", path.display())),
             (false, _) => (self.library.clone(), why),
         }
+    }
+
+    /// The OpenVINO that runs a graph in bf16: nothing else does, so that there is nothing to fall back to.
+    fn in_bf16(&self, on_gpu: bool) -> Result<Arc<dyn Backend>, Bf16Error> {
+        let path = match (&self.library, &self.rival) {
+            (Library::OpenVino(path), _) | (Library::OnnxRuntime(_), Some(path)) => path,
+            (Library::OnnxRuntime(_), None) => return Err(Bf16Error::OnnxRuntime),
+        };
+        if on_gpu {
+            return Err(Bf16Error::Gpu);
+        }
+        if bf16_instructions().is_none() {
+            return Err(Bf16Error::Processor);
+        }
+        if !path.exists() {
+            return Err(Bf16Error::Missing(path.clone()));
+        }
+        openvino::Runtime::load_on(path, Device::Cpu, Precision::Bf16).map_err(|error| Bf16Error::Library(error.into()))
     }
 
     /// Whether what was asked for can be had here.
@@ -120,6 +140,15 @@ impl Config {
         }
         Ok(())
     }
+}
+
+/// The numbers that a graph computes in. Tensors go in and out as they are, whatever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Precision {
+    /// As the model says.
+    F32,
+    /// Products of the upper halves of 32-bit floats, on processors with instructions for them.
+    Bf16,
 }
 
 /// What graphs are to run on.
@@ -147,8 +176,15 @@ impl Library {
     fn load(&self, device: Device) -> Result<Arc<dyn Backend>, NnError> {
         Ok(match self {
             Self::OnnxRuntime(path) => Arc::new(onnx::Runtime::load_on(path, device)?),
-            Self::OpenVino(path) => openvino::Runtime::load_on(path, device)?,
+            Self::OpenVino(path) => openvino::Runtime::load_on(path, device, Precision::F32)?,
         })
+    }
+
+    /// The file.
+    #[cfg(test)]
+    fn path(&self) -> &Path {
+        let (Self::OnnxRuntime(path) | Self::OpenVino(path)) = self;
+        path
     }
 
     /// How it is set up.
@@ -178,6 +214,8 @@ pub(crate) struct GraphSource {
     pub(crate) model: Vec<u8>,
     /// Its SHA-256, in hexadecimal.
     pub(crate) sha256: String,
+    /// The numbers that it is to compute in.
+    pub(crate) precision: Precision,
 }
 
 /// Why inference cannot be offered. Every text says the mend.
@@ -215,12 +253,41 @@ pub(crate) enum NnError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A graph that is to compute in bf16 cannot.
+    #[error("the graph '{name}' cannot compute in bf16: {reason}; or name another model")]
+    Bf16 {
+        /// The graph's name.
+        name: String,
+        /// Why not.
+        #[source]
+        reason: Bf16Error,
+    },
     /// A setting is out of bounds.
     #[error("{0} must be at least 1")]
     Setting(&'static str),
     /// A thread that stops overdue runs, or runs batches, could not be started.
     #[error("no thread for inference could be started: {0}; raise the limit on threads")]
     Thread(#[from] std::io::Error),
+}
+
+/// Why nothing computes in bf16. Every text says the mend.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Bf16Error {
+    /// ONNX Runtime was named.
+    #[error("ONNX Runtime computes as the model says; set nn.backend to \"auto\" or \"openvino\"")]
+    OnnxRuntime,
+    /// The graphs run on a GPU.
+    #[error("a GPU runs the models, which has no bf16 here; set nn.device to \"cpu\"")]
+    Gpu,
+    /// The library would compute in f32 all the same, and be no faster.
+    #[error("this processor has no instructions for it (AVX512_BF16, or Arm's BF16); run it on one that has")]
+    Processor,
+    /// The library is not installed.
+    #[error("only OpenVINO does, and there is none at {}; run `cargo xtask setup --openvino`", .0.display())]
+    Missing(PathBuf),
+    /// It is there, and unusable.
+    #[error(transparent)]
+    Library(Box<NnError>),
 }
 
 /// The graphs of this process, ready to run. Cheap to clone.
@@ -295,12 +362,20 @@ fn load(
     graphs: impl IntoIterator<Item = GraphSource>,
     networks: &mut Vec<Arc<Network>>,
 ) -> Result<(), NnError> {
-    for GraphSource { name, model, sha256 } in graphs {
+    for GraphSource { name, model, sha256, precision } in graphs {
         if networks.iter().any(|network| network.name() == name) {
             return Err(NnError::Graph { name, reason: "there are two of that name".to_owned() });
         }
-        let (library, why) = config.place(&name, &sha256, usual.on_gpu());
-        let backend = if library == config.library { Arc::clone(usual) } else { library.load(Device::Cpu)? };
+        let (backend, why) = match precision {
+            Precision::F32 => match config.place(Table::built_in(), &name, &sha256, usual.on_gpu()) {
+                (library, why) if library == config.library => (Arc::clone(usual), why),
+                (library, why) => (library.load(Device::Cpu)?, why),
+            },
+            Precision::Bf16 => match config.in_bf16(usual.on_gpu()) {
+                Ok(backend) => (backend, "nothing else computes in bf16".to_owned()),
+                Err(reason) => return Err(NnError::Bf16 { name, reason }),
+            },
+        };
         let network = Network::load(backend.as_ref(), name, &model, config)?.because(why);
         tracing::debug!(
             graph = network.name(),

@@ -14,4 +14,4 @@ pub mod graph;
 pub mod manifest;
 
 pub use graph::{Conversion, Graph, GraphError, Source};
-pub use manifest::{AUTO, Architecture, Detector, Embedder, Manifest, ManifestError, Package};
+pub use manifest::{AUTO, Architecture, Detector, Embedder, Manifest, ManifestError, Package, Precision};

@@ -80,6 +80,17 @@ pub struct Detector {
     pub output: Graph,
 }
 
+/// The numbers that a graph computes in. Tensors go in and out as they are, whatever it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// As the model says.
+    #[default]
+    F32,
+    /// Products of the upper halves of 32-bit floats, which have 8 bits of precision.
+    Bf16,
+}
+
 /// An embedding network and how to read its distances.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -90,6 +101,9 @@ pub struct Embedder {
     pub licence: String,
     /// Name of the embedder that this one is in 8-bit integers, whose place it takes where processors are made for that.
     pub quantized_from: Option<String>,
+    /// The numbers that it computes in; `threshold` and `slope` are for these.
+    #[serde(default)]
+    pub precision: Precision,
     /// Name of the graph's input, f32 `[N, 3, size, size]`, planar RGB.
     pub input: String,
     /// Name of the graph's output, f32 `[N, dimension]`.
@@ -189,16 +203,22 @@ impl Manifest {
             .ok_or_else(|| unknown("embedder", name, self.embedders.iter().map(|it| it.name.as_str())))
     }
 
-    /// The embedder that is taken when none is named: the first one, or what it is in 8-bit integers if there is such an
-    /// entry and the processor is made for that.
+    /// The embedder that is taken when none is named: the first one that computes as its model says, or what it is in 8-bit
+    /// integers if there is such an entry and the processor is made for that.
     ///
     /// # Errors
     /// When there is no embedder.
     pub fn automatic_embedder(&self, fast_int8: bool) -> Result<&Embedder, ManifestError> {
-        let whole = self.embedders.iter().find(|embedder| embedder.quantized_from.is_none());
+        let whole = self.embedders.iter().find(|embedder| embedder.is_whole());
         let whole = whole.ok_or_else(|| unknown("embedder", AUTO, std::iter::empty()))?;
         let quantized = |embedder: &&Embedder| embedder.quantized_from.as_ref() == Some(&whole.name);
         Ok(self.embedders.iter().find(quantized).filter(|_| fast_int8).unwrap_or(whole))
+    }
+
+    /// The numbers that the graph of that name computes in.
+    pub fn precision(&self, graph: &str) -> Precision {
+        let embedder = self.embedders.iter().find(|embedder| embedder.graph_name() == graph);
+        embedder.map_or(Precision::F32, |embedder| embedder.precision)
     }
 
     /// Every graph of every model, under the name by which `wasi:nn` serves it.
@@ -222,6 +242,11 @@ impl Embedder {
     /// The name by which `wasi:nn` serves the graph: `<embedder>/embedding`.
     pub fn graph_name(&self) -> String {
         format!("{}/embedding", self.name)
+    }
+
+    /// Whether it computes in 32-bit floats.
+    fn is_whole(&self) -> bool {
+        self.quantized_from.is_none() && self.precision == Precision::F32
     }
 }
 
@@ -258,7 +283,7 @@ impl Manifest {
     fn check_origin(&self, embedder: &Embedder) -> Result<(), ManifestError> {
         let Some(origin) = &embedder.quantized_from else { return Ok(()) };
         let place = format!("embedder {}, quantized_from", embedder.name);
-        let fits = |whole: &&Embedder| whole.name == *origin && whole.quantized_from.is_none();
+        let fits = |whole: &&Embedder| whole.name == *origin && whole.is_whole();
         let Some(whole) = self.embedders.iter().find(fits) else {
             return Err(invalid(&place, &format!("`{origin}` is no embedder of this manifest in floats")));
         };
@@ -309,6 +334,9 @@ impl Embedder {
     fn check(&self) -> Result<(), ManifestError> {
         let place = |key: &str| format!("embedder {}, {key}", self.name);
         check_scaling(place, self.mean, self.scale)?;
+        if self.quantized_from.is_some() && self.precision != Precision::F32 {
+            return Err(invalid(&place("precision"), "8-bit integers are computed with as they are: leave it out"));
+        }
         for (key, length) in [("size", self.size), ("dimension", self.dimension)] {
             if length == 0 {
                 return Err(invalid(&place(key), "must be greater than 0"));
@@ -386,99 +414,4 @@ fn invalid(place: &str, problem: &str) -> ManifestError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const SHIPPED: &str = include_str!("../manifest.toml");
-
-    fn refusal(from: &str, to: &str) -> String {
-        assert!(SHIPPED.contains(from), "the manifest has no `{from}`");
-        Manifest::parse(&SHIPPED.replacen(from, to, 1)).unwrap_err().to_string()
-    }
-
-    #[test]
-    fn the_shipped_manifest_is_valid_and_names_its_graphs() {
-        let manifest = Manifest::parse(SHIPPED).unwrap();
-        let names: Vec<_> = manifest.graphs().map(|(name, _)| name).collect();
-        let expected = [
-            "mtcnn/proposal",
-            "mtcnn/refinement",
-            "mtcnn/output",
-            "facenet-casia-webface/embedding",
-            "facenet-casia-webface-int8/embedding",
-        ];
-        assert_eq!(names, expected);
-        assert_eq!(manifest.automatic_embedder(false).unwrap().name, "facenet-casia-webface");
-        assert_eq!(manifest.automatic_embedder(true).unwrap().name, "facenet-casia-webface-int8");
-        assert_eq!(manifest.embedder("facenet-casia-webface").unwrap().dimension, 512);
-        assert_eq!(manifest.detector("mtcnn").unwrap().thresholds, [0.6, 0.7, 0.7]);
-    }
-
-    #[test]
-    fn an_embedder_without_a_twin_is_taken_on_every_processor() {
-        let text = SHIPPED.replace("quantized_from = \"facenet-casia-webface\"\n", "");
-        for fast_int8 in [false, true] {
-            let manifest = Manifest::parse(&text).unwrap();
-            assert_eq!(manifest.automatic_embedder(fast_int8).unwrap().name, "facenet-casia-webface");
-        }
-        let message = Manifest::parse("").unwrap().automatic_embedder(true).unwrap_err().to_string();
-        assert!(message.contains("[[embedder]]"), "{message}");
-    }
-
-    #[test]
-    fn an_unknown_name_lists_the_known_and_the_mend() {
-        let message = Manifest::parse(SHIPPED).unwrap().embedder("arcface").unwrap_err().to_string();
-        for part in ["`arcface`", "`facenet-casia-webface`", "[[embedder]]"] {
-            assert!(message.contains(part), "{message} lacks {part}");
-        }
-    }
-
-    #[test]
-    fn an_operator_adds_an_embedder_by_an_entry_alone() {
-        let entry = format!(
-            "{SHIPPED}\n[[embedder]]\nname = \"mine\"\nlicence = \"proprietary\"\ninput = \"x\"\noutput = \"y\"\n\
-             size = 112\nmean = 0.0\nscale = 255.0\ncrop_margin = 0\ndimension = 128\nthreshold = 1.2\nslope = 9\n\
-             graph = {{ file = \"mine.onnx\", sha256 = \"{}\" }}\n",
-            "0".repeat(64)
-        );
-        let manifest = Manifest::parse(&entry).unwrap();
-        let mine = manifest.embedder("mine").unwrap();
-        assert_eq!((mine.size, mine.dimension, mine.graph_name().as_str()), (112, 128, "mine/embedding"));
-    }
-
-    #[test]
-    fn values_that_can_not_be_right_are_refused_by_name() {
-        assert!(refusal("size = 160", "size = 0").contains("size"));
-        assert!(refusal("threshold = 1.06", "threshold = 2.5").contains("threshold"));
-        assert!(refusal("slope = 18.0", "slope = nan").contains("slope"));
-        assert!(refusal("crop_margin = 32.0", "crop_margin = 160.0").contains("crop_margin"));
-        assert!(refusal("mean = 127.5", "mean = inf").contains("mean"));
-        assert!(refusal("scale = 128.0", "scale = 0.0").contains("scale"));
-        assert!(refusal("pyramid_factor = 0.709", "pyramid_factor = 1.0").contains("pyramid_factor"));
-        assert!(refusal("name = \"mtcnn\"", "name = \"a/b\"").contains("a/b"));
-        assert!(refusal("name = \"facenet-casia-webface\"", "name = \"auto\"").contains("choose another"));
-        let origin = "quantized_from = \"facenet-casia-webface\"";
-        for other in ["arcface", "facenet-casia-webface-int8"] {
-            let message = refusal(origin, &format!("quantized_from = \"{other}\""));
-            assert!(message.contains("quantized_from") && message.contains(other), "{message}");
-        }
-        let message = refusal("crop_margin = 32.0", "crop_margin = 20.0");
-        assert!(message.contains("quantized_from") && message.contains("crop_margin"), "{message}");
-    }
-
-    #[test]
-    fn files_stay_where_they_belong() {
-        for name in ["../proposal.onnx", "a/b.onnx", "a\\b.onnx", "/etc/passwd", "..", ""] {
-            let escaped = name.replace('\\', "\\\\");
-            let message = refusal("file = \"mtcnn-proposal.onnx\"", &format!("file = \"{escaped}\""));
-            assert!(message.contains("without a folder"), "{name}: {message}");
-        }
-        let message = refusal("facenet_pytorch/data/pnet.pt", "../pnet.pt");
-        assert!(message.contains("inside the archive"), "{message}");
-    }
-
-    #[test]
-    fn an_unknown_key_is_an_error() {
-        assert!(refusal("crop_margin", "crop_margins").contains("crop_margins"));
-    }
-}
+mod tests;

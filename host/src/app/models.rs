@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::bail;
-use visavis_models::{AUTO, Detector, Embedder, Graph, Manifest};
+use visavis_models::{AUTO, Detector, Embedder, Graph, Manifest, Precision};
 
 use crate::config::{self, Backend, Config, OPENVINO};
 use crate::nn::{self, GraphSource, Nn, int8_instructions};
@@ -181,7 +181,7 @@ pub(crate) fn revised(config: &Config, bundle: &bundle::Manifest, current: &Poli
     let runs = |model: &&Model| current.models.iter().any(|it| it.name == model.name && it.digest == model.digest);
     let kept: Vec<_> = models.iter().filter(runs).map(|model| model.name.clone()).collect();
     let missing = wanted.iter().filter(|(name, _)| !kept.contains(name));
-    let more = missing.map(|(name, graph)| source(name.clone(), graph, folder));
+    let more = missing.map(|(name, graph)| source(name.clone(), graph, manifest.precision(name), folder));
     let more = more.collect::<Result<_, visavis_models::GraphError>>()?;
     let verify = &bundle.verify;
     Ok(Policy {
@@ -234,16 +234,27 @@ fn nn_config(config: &Config) -> nn::Config {
 }
 
 /// The very bytes that the manifest means.
-fn source(name: String, graph: &Graph, folder: &Path) -> Result<GraphSource, visavis_models::GraphError> {
-    Ok(GraphSource { name, model: graph.read(folder)?, sha256: graph.sha256.clone() })
+fn source(
+    name: String,
+    graph: &Graph,
+    precision: Precision,
+    folder: &Path,
+) -> Result<GraphSource, visavis_models::GraphError> {
+    let precision = match precision {
+        Precision::F32 => nn::Precision::F32,
+        Precision::Bf16 => nn::Precision::Bf16,
+    };
+    Ok(GraphSource { name, model: graph.read(folder)?, sha256: graph.sha256.clone(), precision })
 }
 
 /// Loads the inference library and the chosen models; a wrong digest is an error.
 pub(crate) fn start_nn(config: &Config, models: &Models<'_>) -> anyhow::Result<Nn> {
-    let graphs: Result<Vec<_>, _> = models
-        .graphs()
-        .map(|(name, graph)| source(name, graph, models.folder))
-        .collect::<Result<_, visavis_models::GraphError>>();
+    let Models { folder, detector, embedder, .. } = models;
+    let detector = detector.graphs().map(|(name, graph)| (name, graph, Precision::F32));
+    let embedder = (embedder.graph_name(), &embedder.graph, embedder.precision);
+    let graphs = detector.into_iter().chain([embedder]);
+    let graphs: Result<Vec<_>, _> =
+        graphs.map(|(name, graph, precision)| source(name, graph, precision, folder)).collect();
     Ok(Nn::start(&nn_config(config), graphs?)?)
 }
 

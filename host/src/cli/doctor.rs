@@ -15,7 +15,7 @@ use crate::app;
 use crate::app::models::{self, Models};
 use crate::arguments;
 use crate::config::{Config, QueueUrl};
-use crate::nn::{Network, Nn, Placement, Port, int8_instructions};
+use crate::nn::{Network, Nn, Placement, Port, bf16_instructions, int8_instructions};
 use crate::queue::embedded::OpenError;
 use crate::queue::{Checkup, Stats};
 use crate::rollout::trust::Trust;
@@ -114,7 +114,7 @@ fn processor(config: &Config) -> String {
     #[cfg(not(target_arch = "x86_64"))]
     let features = [("SIMD", true)];
     let present: Vec<_> = features.iter().filter(|(_, present)| *present).map(|(name, _)| *name).collect();
-    let present: Vec<_> = present.into_iter().chain(int8_instructions()).collect();
+    let present: Vec<_> = present.into_iter().chain(int8_instructions()).chain(bf16_instructions()).collect();
     format!(
         "{}, {}; {}; {} inferences at once with {} threads each",
         std::env::consts::ARCH,

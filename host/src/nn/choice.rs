@@ -66,6 +66,9 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
+    use super::super::{Config, Library};
     use super::*;
 
     fn table(openvino: f64, spread: f64) -> Table {
@@ -95,11 +98,34 @@ mod tests {
     }
 
     #[test]
+    fn the_faster_library_is_taken_if_it_is_there_and_compared_for_the_device() {
+        let (here, nowhere) = (std::env::current_exe().unwrap(), PathBuf::from("/nowhere/libopenvino_c.so"));
+        let usual = Library::OnnxRuntime(PathBuf::from("/a/libonnxruntime.so"));
+        let place = |table: &Table, rival: Option<&PathBuf>, on_gpu| {
+            let config = Config { rival: rival.cloned(), ..Config::new(usual.clone()) };
+            let (library, why) = config.place(table, "a", "00", on_gpu);
+            (library == usual, why)
+        };
+        let (faster, slower) = (table(8.0, 0.5), table(12.0, 0.5));
+        for (table, rival, on_gpu, is_usual, words) in [
+            (&faster, Some(&here), false, false, "OpenVINO took 8 ms"),
+            (&faster, Some(&here), true, true, "this is a GPU"),
+            (&faster, Some(&nowhere), false, true, "but there is no OpenVINO at /nowhere/libopenvino_c.so"),
+            (&faster, None, false, true, "nn.backend names it"),
+            (&slower, Some(&here), false, true, "not less"),
+        ] {
+            let (placed, why) = place(table, rival, on_gpu);
+            assert_eq!((placed, why.contains(words)), (is_usual, true), "{why}");
+        }
+    }
+
+    #[test]
     fn the_table_has_every_model_of_the_manifest() {
         let table = Table::built_in();
         let manifest = include_str!("../../../models/manifest.toml");
         let manifest = visavis_models::Manifest::parse(manifest).unwrap();
-        for (name, graph) in manifest.graphs() {
+        let f32_only = |name: &str| manifest.precision(name) == visavis_models::Precision::F32;
+        for (name, graph) in manifest.graphs().filter(|(name, _)| f32_only(name)) {
             let row = table.graph.iter().find(|row| row.name == name && row.sha256 == graph.sha256);
             let row = row.unwrap_or_else(|| panic!("{name} was not measured; run `cargo xtask bench backends`"));
             assert!(row.onnx > 0.0 && row.openvino > 0.0 && row.spread >= 0.0, "{row:?}");

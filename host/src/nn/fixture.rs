@@ -9,7 +9,7 @@ use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit::{Tensor, TensorType};
 
 use super::tensor::{Plain, bytes_of};
-use super::{Config, GraphSource, Library, Nn};
+use super::{Config, GraphSource, Library, Nn, Precision};
 
 /// ONNX's numbers for the element types.
 pub(crate) const FLOAT: u64 = 1;
@@ -46,6 +46,11 @@ pub(crate) fn openvino() -> Config {
     Config { library: Library::OpenVino(assets().join("lib/openvino/libopenvino_c.so")), ..config() }
 }
 
+/// A model that no table knows.
+pub(crate) fn source(name: &str, model: Vec<u8>) -> GraphSource {
+    GraphSource { name: name.to_owned(), model, sha256: String::new(), precision: Precision::F32 }
+}
+
 /// Starts inference on one graph.
 pub(crate) fn start(name: &str, model: Vec<u8>) -> Nn {
     start_with(&config(), name, model)
@@ -53,7 +58,7 @@ pub(crate) fn start(name: &str, model: Vec<u8>) -> Nn {
 
 /// Starts inference on one graph with other settings.
 pub(crate) fn start_with(config: &Config, name: &str, model: Vec<u8>) -> Nn {
-    match Nn::start(config, [GraphSource { name: name.to_owned(), model, sha256: String::new() }]) {
+    match Nn::start(config, [source(name, model)]) {
         Ok(nn) => nn,
         Err(error) => panic!("{error}"),
     }

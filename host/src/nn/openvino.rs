@@ -27,7 +27,7 @@ use self::shelf::Shapes;
 use super::network::{Backend, Broken, Opened, Session};
 use super::tensor::{Element, Port};
 use super::watchdog::Watchdog;
-use super::{Config, Device, Library, NnError};
+use super::{Config, Device, Library, NnError, Precision};
 
 mod fixed;
 mod prelu;
@@ -102,17 +102,25 @@ fn look_at(path: &Path) -> Result<(), String> {
 /// OpenVINO on one device.
 struct Placed {
     runtime: Arc<Runtime>,
-    device: DeviceType<'static>,
+    title: String,
+    target: Target,
     place: String,
 }
 
+/// What models are compiled for.
+struct Target {
+    device: DeviceType<'static>,
+    precision: Precision,
+}
+
 impl Runtime {
-    /// Loads the library, and finds what it is to compute on.
+    /// Loads the library, and finds what it is to compute on. Precisions other than f32 are for processors with instructions for
+    /// them; elsewhere it computes in f32 all the same.
     ///
     /// # Errors
     ///
     /// As [`Runtime::load`]; and when a GPU is asked for and there is none.
-    pub(crate) fn load_on(library: &Path, device: Device) -> Result<Arc<dyn Backend>, NnError> {
+    pub(crate) fn load_on(library: &Path, device: Device, precision: Precision) -> Result<Arc<dyn Backend>, NnError> {
         let runtime = Self::load(library)?;
         let gpu = || match runtime.gpu() {
             Ok(()) => Ok((DeviceType::GPU, "a GPU of Intel".to_owned())),
@@ -122,7 +130,11 @@ impl Runtime {
             Err(reason) => Err(NnError::NoGpu(reason)),
         };
         let (device, place) = if device == Device::Cpu { (DeviceType::CPU, "the CPU".to_owned()) } else { gpu()? };
-        Ok(Arc::new(Placed { runtime, device, place }))
+        let title = match precision {
+            Precision::F32 => runtime.title.clone(),
+            Precision::Bf16 => format!("{} in bf16", runtime.title),
+        };
+        Ok(Arc::new(Placed { runtime, title, target: Target { device, precision }, place }))
     }
 
     /// Whether the library sees a GPU, or why not.
@@ -144,7 +156,7 @@ impl Runtime {
 
 impl Backend for Placed {
     fn name(&self) -> &str {
-        &self.runtime.title
+        &self.title
     }
 
     fn device(&self) -> &str {
@@ -152,7 +164,7 @@ impl Backend for Placed {
     }
 
     fn on_gpu(&self) -> bool {
-        self.device == DeviceType::GPU
+        self.target.device == DeviceType::GPU
     }
 
     fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
@@ -165,7 +177,7 @@ impl Backend for Placed {
             let outputs = (0..model.get_outputs_len()?).map(|index| model.get_output_by_index(index));
             let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
             // All streams share the weights of one compiled model; a request keeps it alive.
-            let mut compiled = compile(&mut core, &model, config, &self.device)?;
+            let mut compiled = compile(&mut core, &model, config, &self.target)?;
             let requests = iter::repeat_with(|| compiled.create_infer_request()).take(config.sessions);
             Ok((model, inputs, outputs, requests.collect::<Result<Vec<_>, _>>()?))
         };
@@ -173,9 +185,11 @@ impl Backend for Placed {
         let ports = |nodes: &[Node]| nodes.iter().map(port).collect::<Result<Vec<_>, _>>();
         let (inputs, outputs) = (ports(&inputs)?, ports(&outputs)?);
         let names = inputs.iter().map(|port| port.name.clone()).collect();
-        let fixed =
-            (small && model.is_dynamic()).then(|| Fixed::new(Arc::clone(&self.runtime), config.clone(), model, names));
-        let fixed = fixed.map(Arc::new);
+        let precision = self.target.precision;
+        let fixed = (small && model.is_dynamic()).then(|| {
+            let target = Target { device: DeviceType::CPU, precision };
+            Arc::new(Fixed::new(Arc::clone(&self.runtime), target, config.clone(), model, names))
+        });
         let lane = |request| -> Box<dyn Session> {
             Box::new(Lane { request, fixed: fixed.clone(), inputs: inputs.clone(), outputs: outputs.clone() })
         };
@@ -189,13 +203,17 @@ fn compile(
     core: &mut Core,
     model: &Model,
     config: &Config,
-    device: &DeviceType<'static>,
+    Target { device, precision }: &Target,
 ) -> Result<CompiledModel, InferenceError> {
+    let precision = match precision {
+        Precision::F32 => "f32",
+        Precision::Bf16 => "bf16",
+    };
     let streams = config.sessions.to_string();
     let threads = config.sessions.saturating_mul(config.threads).to_string();
     let everywhere = [
         // Without it, processors with bf16 compute in that, GPUs in f16, and distances move.
-        (RwPropertyKey::HintInferencePrecision, "f32"),
+        (RwPropertyKey::HintInferencePrecision, precision),
         (RwPropertyKey::NumStreams, streams.as_str()),
     ];
     let processors = [

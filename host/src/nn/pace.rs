@@ -5,17 +5,18 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use visavis_models::Manifest;
+use visavis_models::{Manifest, Precision};
 use wasmtime_wasi_nn::backend::NamedTensor;
 
 use super::fixture::{assets, floats, library};
 use super::openvino::SIGHTINGS;
 use super::watchdog::Watchdog;
-use super::{Config, Library, Network};
+use super::{Backend, Config, Library, Network};
 
 /// What to measure.
 #[derive(Deserialize)]
@@ -57,8 +58,10 @@ fn of_the_graphs_that_are_ordered() {
         let part = name.rsplit('/').next().expect("a name has parts");
         let inputs: Vec<_> = order.shapes[part].iter().map(tensor).collect();
         let model = graph.read(&folder).expect("the model that the manifest means");
-        let mut lanes: Vec<_> =
-            contenders().map(|(who, config)| Lane::open(&name, &model, who, &config, &inputs)).collect();
+        let contenders = contenders(manifest.precision(&name)).into_iter();
+        let mut lanes: Vec<_> = contenders
+            .map(|(who, backend, config)| Lane::open(&name, &model, who, backend.as_ref(), &config, &inputs))
+            .collect();
         measure(&mut lanes, &inputs, order.rounds);
         figures.extend(lanes.into_iter().map(|Lane { network, who, wall, processor, memory, .. }| {
             let (graph, sha256, title) = (name.clone(), graph.sha256.clone(), network.placement().title.clone());
@@ -68,12 +71,19 @@ fn of_the_graphs_that_are_ordered() {
     fs::write(&order.answer, serde_json::to_vec(&figures).unwrap()).unwrap();
 }
 
-/// The libraries, set up as a host sets them up.
-fn contenders() -> impl Iterator<Item = (&'static str, Config)> {
+/// The libraries that are here and compute in such numbers, set up as a host sets them up.
+fn contenders(precision: Precision) -> Vec<(&'static str, Arc<dyn Backend>, Config)> {
     let onnx = Config::new(Library::OnnxRuntime(library()));
-    let file = assets().join("lib/openvino/libopenvino_c.so");
-    let openvino = file.exists().then(|| Config::new(Library::OpenVino(file)));
-    [("onnx", onnx)].into_iter().chain(openvino.map(|config| ("openvino", config)))
+    let openvino = Config::new(Library::OpenVino(assets().join("lib/openvino/libopenvino_c.so")));
+    let loaded = |config: &Config| config.library.load(config.device).unwrap_or_else(|error| panic!("{error}"));
+    match precision {
+        Precision::F32 => {
+            let both = [("onnx", onnx), ("openvino", openvino)].into_iter();
+            let there = both.filter(|(_, config)| config.library.path().exists());
+            there.map(|(who, config)| (who, loaded(&config), config)).collect()
+        }
+        Precision::Bf16 => openvino.in_bf16(false).into_iter().map(|it| ("openvino", it, openvino.clone())).collect(),
+    }
 }
 
 /// A graph on one library, and what was measured of it.
@@ -88,10 +98,16 @@ struct Lane {
 
 impl Lane {
     /// Loads a graph, and runs it until everything is made that is made for shapes that recur.
-    fn open(name: &str, model: &[u8], who: &'static str, config: &Config, inputs: &[NamedTensor]) -> Self {
+    fn open(
+        name: &str,
+        model: &[u8],
+        who: &'static str,
+        backend: &dyn Backend,
+        config: &Config,
+        inputs: &[NamedTensor],
+    ) -> Self {
         let before = resident();
-        let backend = config.library.load(config.device).unwrap_or_else(|error| panic!("{error}"));
-        let network = Network::load(backend.as_ref(), name.to_owned(), model, config);
+        let network = Network::load(backend, name.to_owned(), model, config);
         let network = network.unwrap_or_else(|error| panic!("{error}"));
         let watchdog = Watchdog::start().unwrap();
         let mut lane = Self { network, watchdog, who, wall: Vec::new(), processor: Vec::new(), memory: 0.0 };

@@ -98,7 +98,7 @@ mod tests {
 
     use super::super::fixture::{self, DOUBLE, FLOAT, FLOAT16, INT32, INT64, Length, UINT8, floats, named};
     use super::super::tensor::{Plain, bytes_of};
-    use super::super::{Config, GraphSource, Nn, NnError};
+    use super::super::{Config, Nn, NnError};
     use super::*;
 
     const ANY: Length = None;
@@ -270,7 +270,7 @@ mod tests {
             Err(error) => panic!("{error}"),
             Ok(_) => panic!("it was served"),
         };
-        let source = |model: Vec<u8>| GraphSource { name: "bad".to_owned(), model, sha256: String::new() };
+        let source = |model| fixture::source("bad", model);
         let good = || fixture::identity(FLOAT, &[ANY]);
         let (name, reason) = start(vec![source(fixture::identity(DOUBLE, &[ANY]))]);
         assert_eq!((name.as_str(), reason.contains("f32, f16, u8, i32 and i64")), ("bad", true), "{reason}");

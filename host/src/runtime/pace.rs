@@ -12,7 +12,7 @@ use super::analyzer::Analyzer;
 use super::bindings::analyze::{Detector, Embed, Embedder, Settings};
 use super::scorer::Scorer;
 use super::{Cache, Cancel, Candidate, Clockwork, Limits, Sizes, Slot, Source};
-use crate::nn::{Config, GraphSource, Library, Nn};
+use crate::nn::{Config, GraphSource, Library, Nn, Precision};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -26,7 +26,8 @@ fn of_the_graph_that_is_ordered() {
     let (name, model) = (order.graph.0.clone(), fs::read(&order.graph.1).unwrap());
     let is_openvino = order.library.to_string_lossy().contains("openvino");
     let library = if is_openvino { Library::OpenVino } else { Library::OnnxRuntime }(order.library.clone());
-    let nn = Nn::start(&Config::new(library), [GraphSource { name, model, sha256: String::new() }]).unwrap();
+    let graph = GraphSource { name, model, sha256: String::new(), precision: Precision::F32 };
+    let nn = Nn::start(&Config::new(library), [graph]).unwrap();
     let folder = tempfile::tempdir().unwrap();
     let clockwork = Clockwork::start(Sizes { instances: 16, warm: 8, memory: MEMORY }).unwrap();
     let cache = Cache::open(folder.path(), &folder.path().join("none")).unwrap();

@@ -16,6 +16,16 @@ pub(crate) fn openvino_is_there() -> bool {
     there
 }
 
+/// Whether the processor multiplies bf16; says so where it does not.
+pub(crate) fn computes_in_bf16() -> bool {
+    let flags = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let computes = flags.split_whitespace().any(|flag| flag == "avx512_bf16");
+    if !computes {
+        eprintln!("skipped: this processor has no instructions for bf16");
+    }
+    computes
+}
+
 /// What doctor says of the graphs: their names, and where each runs and why.
 fn placements(setup: &Setup) -> Vec<(String, String)> {
     let doctor = setup.run(["doctor"]);
@@ -53,6 +63,49 @@ fn a_backend_that_is_named_runs_all_graphs() {
             assert!(placed.starts_with(library) && placed.ends_with("nn.backend names it"), "{name}: {placed}");
         }
     }
+}
+
+/// The embedder that computes in bf16 alone; the detector runs as ever.
+const BF16: &str = "facenet-casia-webface-bf16";
+
+#[test]
+fn bf16_is_for_the_embedder_that_says_so() {
+    if !openvino_is_there() || !computes_in_bf16() {
+        return;
+    }
+    for (name, placed) in placements(&Setup::new().set("VISAVIS_MODELS__EMBEDDER", BF16)) {
+        let in_bf16 = placed.contains("in bf16: nothing else computes in bf16");
+        assert_eq!(in_bf16, name.starts_with(BF16), "{name}: {placed}");
+    }
+}
+
+/// What cannot be had is refused at start, with what would mend it.
+#[test]
+fn bf16_is_refused_where_nothing_computes_in_it() {
+    let told = |setup: Setup| {
+        let doctor = setup.set("VISAVIS_MODELS__EMBEDDER", BF16).run(["doctor"]);
+        assert!(!doctor.status.success());
+        String::from_utf8_lossy(&doctor.stdout).into_owned()
+    };
+    let on_onnx = told(Setup::new().set("VISAVIS_NN__BACKEND", "onnx"));
+    let mend =
+        "cannot compute in bf16: ONNX Runtime computes as the model says; set nn.backend to \"auto\" or \"openvino\"";
+    assert!(on_onnx.contains(mend) && on_onnx.contains(&format!("'{BF16}/embedding'")), "{on_onnx}");
+    if !computes_in_bf16() {
+        let here = told(Setup::new());
+        assert!(here.contains("this processor has no instructions for it"), "{here}");
+        return;
+    }
+    // Assets without OpenVINO.
+    let folder = tempfile::tempdir().expect("a folder");
+    for name in ["components", "models", "photos"] {
+        std::os::unix::fs::symlink(photos::assets().join(name), folder.path().join(name)).expect("a link");
+    }
+    std::fs::create_dir(folder.path().join("lib")).expect("a folder");
+    let library = "lib/libonnxruntime.so";
+    std::os::unix::fs::symlink(photos::assets().join(library), folder.path().join(library)).expect("a link");
+    let without = told(Setup::new().set("VISAVIS_ASSETS", &folder.path().to_string_lossy()));
+    assert!(without.contains("run `cargo xtask setup --openvino`"), "{without}");
 }
 
 /// A hint shares the processors out; doctor says how.

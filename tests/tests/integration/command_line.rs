@@ -196,6 +196,7 @@ fn an_operator_adds_an_embedder_and_a_detector_by_entries_alone() {
         .replace("name = \"mtcnn\"", "name = \"our-detector\"")
         .replace("\"facenet-casia-webface\"", "\"our-embedder\"")
         .replace("\"facenet-casia-webface-int8\"", "\"our-embedder-int8\"")
+        .replace("\"facenet-casia-webface-bf16\"", "\"our-embedder-bf16\"")
         .replace("file = \"", "file = \"our-")
         .replace("crop_margin = 32.0", "crop_margin = 20.0")
         .replace("threshold = 1.06", "threshold = 0.5");

@@ -1,7 +1,7 @@
 //! `visavis analyze` against the reference: what facenet-pytorch 2.6.0 and this FaceNet give on the same photographs.
 //!
-//! The reference searches the photographs in full size and computes in 32-bit floats, so the host does, too; the last test
-//! is about 8-bit integers, which processors that are made for them take by themselves.
+//! The reference searches the photographs in full size and computes in 32-bit floats, so the host does, too; the last tests
+//! are about 8-bit integers, which processors that are made for them take by themselves, and about bf16.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use visavis_tests::host::{Setup, repository};
 use visavis_tests::photos;
 
-use crate::backends::openvino_is_there;
+use crate::backends::{computes_in_bf16, openvino_is_there};
 
 fn reference() -> &'static Value {
     static REFERENCE: OnceLock<Value> = OnceLock::new();
@@ -205,6 +205,29 @@ fn integers_decide_every_pair_as_floats_do() {
             // The faces of a smaller copy have other edges, in whatever numbers the embedder computes.
             assert!(tolerance.is_none_or(|tolerance| (distance - expected).abs() <= tolerance), "{what}");
         }
+    }
+}
+
+/// Products of the upper halves of floats, in the embedder alone: the crops are those of the reference, and the threshold is that of
+/// floats because distances hardly move.
+#[test]
+fn bf16_decides_every_pair_as_floats_do() {
+    const THRESHOLD: f64 = 1.06;
+    if !openvino_is_there() || !computes_in_bf16() {
+        return;
+    }
+    for backend in ["openvino", "auto"] {
+        let analyses = analyze(backend, "facenet-casia-webface-bf16", "0");
+        let first = |name: &Value| numbers(&list(&analyses[text(name)]["faces"])[0]["embedding"]);
+        let mut furthest: f64 = 0.0;
+        for pair in list(&reference()["pairs"]) {
+            let (distance, expected) = (distance(&first(&pair["a"]), &first(&pair["b"])), number(&pair["euclidean"]));
+            let what = format!("{backend}: {} and {}: {distance}, {expected}", pair["a"], pair["b"]);
+            assert_eq!(distance <= THRESHOLD, expected <= THRESHOLD, "{what}");
+            assert!((distance - expected).abs() <= 0.03, "{what}");
+            furthest = furthest.max((distance - expected).abs());
+        }
+        eprintln!("{backend}: distances in bf16 are within {furthest:.4} of the reference");
     }
 }
 

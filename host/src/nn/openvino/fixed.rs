@@ -11,10 +11,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use openvino::{CompiledModel, DeviceType, InferRequest, InferenceError, Model, PartialShape};
+use openvino::{CompiledModel, InferRequest, InferenceError, Model, PartialShape};
 
 use super::shelf::{Known, Shapes, Shelf};
-use super::{Runtime, compile, told};
+use super::{Runtime, Target, compile, told};
 use crate::nn::Config;
 
 /// Models up to so many bytes, for each that is compiled has weights of its own. Larger ones compute so long that shapes cost them
@@ -29,6 +29,7 @@ pub(super) struct Fixed {
 
 struct Shared {
     runtime: Arc<Runtime>,
+    target: Target,
     config: Config,
     /// The model that is reshaped before each compilation.
     model: Mutex<Model>,
@@ -53,9 +54,15 @@ struct Ready {
 
 impl Fixed {
     /// `inputs` are the names of the model's inputs, in its order.
-    pub(super) fn new(runtime: Arc<Runtime>, config: Config, model: Model, inputs: Vec<String>) -> Self {
+    pub(super) fn new(
+        runtime: Arc<Runtime>,
+        target: Target,
+        config: Config,
+        model: Model,
+        inputs: Vec<String>,
+    ) -> Self {
         let state = State { shelf: Shelf::new(), due: VecDeque::new(), compiler: None, busy: false, closed: false };
-        let shared = Shared { runtime, config, model: Mutex::new(model), state: Mutex::new(state) };
+        let shared = Shared { runtime, target, config, model: Mutex::new(model), state: Mutex::new(state) };
         Self { shared: Arc::new(shared), inputs }
     }
 
@@ -154,7 +161,7 @@ impl Shared {
         let named: Vec<_> = inputs.iter().map(String::as_str).zip(&partial).collect();
         model.reshape(&named)?;
         let mut core = self.runtime.core.lock().unwrap_or_else(PoisonError::into_inner);
-        compile(&mut core, &model, &self.config, &DeviceType::CPU)
+        compile(&mut core, &model, &self.config, &self.target)
     }
 }
 

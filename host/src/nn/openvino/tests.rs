@@ -76,7 +76,13 @@ fn a_shape_that_recurs_gets_a_model_of_its_own_which_answers_the_same() {
     };
     let runtime = Runtime::load(path).unwrap_or_else(|error| panic!("{error}"));
     let read = runtime.core.lock().unwrap().read_model_from_buffer(&prelu::fused(&bytes), None).unwrap();
-    let fixed = Fixed::new(runtime, config.clone(), read, vec!["input".to_owned()]);
+    let fixed = Fixed::new(
+        runtime,
+        Target { device: DeviceType::CPU, precision: Precision::F32 },
+        config.clone(),
+        read,
+        vec!["input".to_owned()],
+    );
     let shapes = vec![vec![1, 3, 40, 30]];
     assert!((0..shelf::SIGHTINGS).all(|_| fixed.take(&shapes).is_none()));
     fixed.settle();

@@ -252,7 +252,7 @@ fn colours_are_for_terminals_and_for_who_asks() {
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         stdout(&output)
     };
-    let plain = told(&[("CLICOLOR_FORCE", "0")]);
+    let plain = told(&[("CLICOLOR_FORCE", "")]);
     assert!(plain.starts_with("VERIFIED: the same person\n"), "{plain}");
     assert_eq!(told(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")]), plain);
     let coloured = told(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "")]);

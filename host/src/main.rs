@@ -11,7 +11,7 @@
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
 //! - `error_rates`: what comparisons of known truth say of a threshold.
-//! - `task`: the data that travels. `telemetry`: the log.
+//! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log.
 
 mod admin;
 mod app;
@@ -25,6 +25,7 @@ mod pipeline;
 mod queue;
 mod rollout;
 mod runtime;
+mod secret;
 mod task;
 mod telemetry;
 mod wire;

@@ -2,10 +2,11 @@
 //!
 //! Owns its file: 64 hexadecimal digits, or any one line of at least 16 bytes that an operator chose. Must never be shown in a log.
 
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
+
+use crate::secret::{self, Exposed};
 
 /// Fewer bytes could be guessed.
 const SHORTEST: usize = 16;
@@ -27,10 +28,12 @@ pub(crate) enum TokenError {
         reason: io::Error,
     },
     /// Others can read it.
-    #[error("token file {path} can be read by others; run `chmod 600 {path}`")]
-    Open {
+    #[error("token file {path}: {why}; run `chmod 600 {path}`")]
+    Exposed {
         /// The file.
         path: PathBuf,
+        /// Who.
+        why: Exposed,
     },
     /// It is too short.
     #[error(
@@ -50,23 +53,9 @@ impl Token {
             Err(TokenError::Io { reason, .. }) if reason.kind() == io::ErrorKind::NotFound => {}
             other => return other.map(|text| Self::of(&text)),
         }
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
-        }
-        let mut secret = [0; 32];
-        getrandom::fill(&mut secret).map_err(|error| failed(io::Error::other(error)))?;
-        // Written aside and linked into place: of two hosts that start at once, one token wins and is whole.
-        let aside = path.with_extension(format!("new.{}", std::process::id()));
-        let write = || {
-            let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-            writeln!(file, "{}", hex::encode(secret))?;
-            file.sync_all()?;
-            match fs::hard_link(&aside, path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-                _ => fs::remove_file(&aside),
-            }
-        };
-        write().map_err(failed)?;
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| failed(io::Error::other(error)))?;
+        secret::create(path, &hex::encode(bytes)).map_err(failed)?;
         Self::read(path).map(|text| Self::of(&text))
     }
 
@@ -74,9 +63,8 @@ impl Token {
     pub(crate) fn read(path: &Path) -> Result<String, TokenError> {
         let failed = |reason| TokenError::Io { path: path.to_owned(), reason };
         let text = fs::read_to_string(path).map_err(failed)?;
-        if fs::metadata(path).map_err(failed)?.mode() & 0o077 != 0 {
-            return Err(TokenError::Open { path: path.to_owned() });
-        }
+        secret::check(&fs::metadata(path).map_err(failed)?)
+            .map_err(|why| TokenError::Exposed { path: path.to_owned(), why })?;
         let text = text.trim();
         if text.len() < SHORTEST {
             return Err(TokenError::Short { path: path.to_owned() });
@@ -97,7 +85,7 @@ impl Token {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::*;
 

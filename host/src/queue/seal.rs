@@ -6,13 +6,13 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use zeroize::Zeroizing;
 
 use self::cipher::{Cipher, KEY, NONCE, TAG};
 use super::private;
+use crate::secret::{self, Exposed};
 use crate::task::TaskId;
 
 mod cipher;
@@ -36,12 +36,12 @@ pub(crate) enum KeyError {
         source: io::Error,
     },
     /// Others than its owner may read the file.
-    #[error("key file {}: mode {mode:04o} lets others than its owner read it; run: chmod 600 {}", path.display(), path.display())]
+    #[error("key file {}: {why}; run: chmod 600 {}", path.display(), path.display())]
     Exposed {
         /// The key file.
         path: PathBuf,
-        /// Its permission bits.
-        mode: u32,
+        /// Who.
+        why: Exposed,
     },
     /// The file holds something else than a key.
     #[error(
@@ -131,10 +131,8 @@ impl Key {
 
     fn load(path: &Path, file: File) -> Result<Self, KeyError> {
         let io = |source| KeyError::Io { path: path.to_owned(), source };
-        let mode = file.metadata().map_err(io)?.permissions().mode() & 0o7777;
-        if mode & 0o077 != 0 {
-            return Err(KeyError::Exposed { path: path.to_owned(), mode });
-        }
+        let metadata = file.metadata().map_err(io)?;
+        secret::check(&metadata).map_err(|why| KeyError::Exposed { path: path.to_owned(), why })?;
         // Reserved in full, so that no copy of the key is left behind by a growing buffer.
         let mut bytes = Zeroizing::new(Vec::with_capacity(READ_LIMIT as usize));
         file.take(READ_LIMIT).read_to_end(&mut bytes).map_err(io)?;
@@ -224,6 +222,7 @@ fn associated(id: TaskId) -> [u8; 17] {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 

@@ -9,7 +9,7 @@ use visavis_tests::host::repository;
 /// What each room of the host may name. An arrow that is not here does not exist:
 /// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, queue} -> {task, telemetry}`. Edge
 /// and worker never name each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 18] = [
+const ARROWS: [(&str, &[&str]); 19] = [
     ("main", &["app", "cli", "arguments", "config", "telemetry"]),
     (
         "app",
@@ -49,15 +49,16 @@ const ARROWS: [(&str, &[&str]); 18] = [
     ("config", &["task", "telemetry"]),
     ("edge", &["wire", "runtime", "queue", "task", "telemetry"]),
     ("worker", &["pipeline", "runtime", "queue", "task", "telemetry"]),
-    ("admin", &["wire", "rollout", "runtime", "queue", "task", "telemetry"]),
+    ("admin", &["wire", "rollout", "runtime", "queue", "secret", "task", "telemetry"]),
     ("wire", &[]),
     ("rollout", &["pipeline", "runtime", "queue", "task", "telemetry"]),
     ("pipeline", &["runtime", "nn", "task", "telemetry"]),
     ("runtime", &["nn", "queue", "task", "telemetry"]),
     ("nn", &["task", "telemetry"]),
-    ("queue", &["task", "telemetry"]),
+    ("queue", &["secret", "task", "telemetry"]),
     ("error_rates", &[]),
     ("telemetry", &[]),
+    ("secret", &[]),
     ("task", &[]),
     ("lib", &[]),
 ];

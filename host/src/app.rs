@@ -6,8 +6,10 @@
 //! # Layout
 //!
 //! - `models`: the chosen models, and what components are told of them.
+//! - `webhooks`: whether and how they are sent.
 
 pub(crate) mod models;
+pub(crate) mod webhooks;
 
 use std::io::Write;
 use std::sync::Arc;
@@ -34,7 +36,7 @@ use crate::runtime::analyzer::Analyzer;
 use crate::runtime::canary::Bounds;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{Cache, CacheError, Candidate, Clockwork, Limits, LoadError, Sizes, Slot, Source};
-use crate::{wire, worker};
+use crate::{webhook, wire, worker};
 
 /// Beyond the longest that a piece of work may take by its own limits.
 const SLACK: Duration = Duration::from_secs(5);
@@ -54,6 +56,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let operators = operators(config).await?;
     let folder = watched_folder(config)?;
+    let callbacks = webhooks::allow(config)?;
+    let sending = if works { webhooks::sending(config, &callbacks)? } else { None };
     let (queue, fleet) = open_queue(config, config.queue.node.clone().filter(|_| works)).await?;
     let shutdown = CancellationToken::new();
 
@@ -85,6 +89,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         body_memory: config.server.body_memory,
         concurrency: config.server.concurrency,
         request_timeout: config.server.request_timeout,
+        callbacks,
         wire: wire::Limits {
             max_connections: config.server.max_connections,
             header_timeout: config.server.header_timeout,
@@ -103,6 +108,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
                 worker::run(worker, Arc::clone(&queue), pipelines, shutdown.clone()).await;
             }
         };
+        let webhooks = async {
+            if let Some(sending) = sending {
+                webhook::run(sending, Arc::clone(&queue), shutdown.clone()).await;
+            }
+        };
         let admin = async {
             if let Some((listener, admin)) = operators {
                 admin::run(listener, admin, Arc::clone(&rollout), shutdown.clone()).await;
@@ -114,7 +124,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
             }
         };
         let follower = Arc::clone(&rollout).follow(shutdown.clone());
-        tokio::join!(edge, worker, admin, folder, follower)
+        tokio::join!(edge, worker, webhooks, admin, folder, follower)
     };
     tokio::pin!(rooms);
     let mut terminate = signal(SignalKind::terminate())?;

@@ -29,7 +29,9 @@ mod value;
 pub(crate) use layers::{Override, Source};
 pub(crate) use processors::Processors;
 pub(crate) use queue_url::QueueUrl;
-pub(crate) use sections::{Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Worker};
+pub(crate) use sections::{
+    Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Webhooks, Worker,
+};
 
 use crate::telemetry;
 
@@ -55,6 +57,8 @@ pub(crate) struct Config {
     pub(crate) models: Models,
     /// The policy of a verification.
     pub(crate) verify: Verify,
+    /// Whom the ends of tasks are told to.
+    pub(crate) webhooks: Webhooks,
     /// The log.
     pub(crate) telemetry: telemetry::Config,
     /// The processors of this process, which `auto` stands for.
@@ -297,6 +301,7 @@ impl Config {
         };
         fill(&mut self.queue.encryption_key_file, || beside.join("payload.key"));
         fill(&mut self.server.admin_token_file, || beside.join("admin.token"));
+        fill(&mut self.webhooks.secret_file, || beside.join("webhook.secret"));
         fill(store, || beside.join("components"));
     }
 

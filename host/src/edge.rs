@@ -25,6 +25,7 @@ use crate::queue::Queue;
 use crate::runtime::Desk;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
+use crate::webhook::Allow;
 use crate::wire;
 
 /// The limits of the public listener.
@@ -38,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) concurrency: usize,
     /// How long one request may take, its body included.
     pub(crate) request_timeout: Duration,
+    /// Where clients may have the ends of their tasks told.
+    pub(crate) callbacks: Arc<Allow>,
     /// The listener's own.
     pub(crate) wire: wire::Limits,
     /// The header by which a proxy tells the client's address.
@@ -52,7 +55,8 @@ pub(crate) async fn run(
     queue: Arc<dyn Queue>,
     shutdown: CancellationToken,
 ) {
-    let desk = Desk { queue, client: None, body_limit: config.body_limit, shutdown: shutdown.clone() };
+    let (callbacks, body_limit) = (Arc::clone(&config.callbacks), config.body_limit);
+    let desk = Desk { queue, client: None, callbacks, body_limit, shutdown: shutdown.clone() };
     let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
     wire::serve(listener, limits, service, shutdown).await;

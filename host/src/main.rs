@@ -11,6 +11,7 @@
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
 //! - `error_rates`: what comparisons of known truth say of a threshold.
+//! - `webhook`: tells clients of their tasks' ends.
 //! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log.
 
 mod admin;
@@ -28,6 +29,7 @@ mod runtime;
 mod secret;
 mod task;
 mod telemetry;
+mod webhook;
 mod wire;
 mod worker;
 

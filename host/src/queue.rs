@@ -6,6 +6,7 @@
 //! # Layout
 //!
 //! - `admin`: what an operator may ask.
+//! - `callbacks`: whom ends are told to.
 //! - `embedded`: the durable queue of a single node, in one redb file.
 //! - `codec`: a payload as bytes.
 //! - `redis`: the durable queue of many nodes, on a Redis.
@@ -14,6 +15,7 @@
 //! - `contract`: the tests that every backend must pass; `pace`: how fast each is.
 
 mod admin;
+mod callbacks;
 mod codec;
 #[cfg(test)]
 mod contract;
@@ -30,6 +32,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::admin::{Admin, Checkup, DeadError, DeadTask};
+pub(crate) use self::callbacks::{CALLBACK_LEASE, Callback, CallbackLease, Callbacks};
 use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
 
 /// A task handed in.
@@ -42,6 +45,16 @@ pub(crate) struct Submission {
     /// Who hands it in, in whatever words tell clients apart; stored as a keyed hash, and only while
     /// [`Limits::max_waiting_per_client`] is set.
     pub client: Option<String>,
+    /// Where to tell of the task's end; stored sealed. It belongs to the content that an idempotency key stands for.
+    pub callback: Option<String>,
+}
+
+#[cfg(test)]
+impl Submission {
+    /// A task of nobody in particular, whose end nobody is told of.
+    pub(crate) fn new(payload: Payload) -> Self {
+        Self { payload, idempotency_key: None, client: None, callback: None }
+    }
 }
 
 /// Why a task was not accepted.
@@ -137,6 +150,8 @@ pub(crate) struct Stats {
     pub ended: u64,
     /// Given up, and not purged (they count as ended, too).
     pub dead: u64,
+    /// Ended, and its client is yet to be told of that (they count as ended, too).
+    pub webhooks: u64,
 }
 
 /// The limits of a queue, the same on every backend.
@@ -165,7 +180,7 @@ pub(crate) struct Limits {
 ///
 /// Implementations pass `contract`. All durations are by a clock that does not step.
 #[async_trait]
-pub(crate) trait Queue: Admin {
+pub(crate) trait Queue: Admin + Callbacks {
     /// Accepts a task. When this returns `Ok` the task survives `kill -9`. A known idempotency key with the same payload
     /// yields the first task's id, also from a client that has too many waiting.
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError>;

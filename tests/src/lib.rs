@@ -17,6 +17,7 @@
 //! - [`components`]: components that trap or never end.
 //! - [`languages`]: the example scorers in several languages.
 //! - [`scorer`]: a scorer called by itself, and the recorded cases.
+//! - [`receiver`]: a receiver of webhooks.
 //! - [`redis`]: a redis-server of a test's own.
 //! - [`fleet`]: many nodes on one Redis, and the life of workers.
 //! - [`proxy`]: a network that can be cut.
@@ -41,6 +42,7 @@ pub mod operator;
 pub mod photos;
 pub mod proxy;
 pub mod raw;
+pub mod receiver;
 pub mod redis;
 pub mod scale;
 pub mod scorer;

@@ -78,6 +78,13 @@ def test_a_refusal_says_what_is_wrong_and_where(client: Any, photos: Path) -> No
     assert (caught.value.code, caught.value.image) == ("missing_field", 1)
 
 
+def test_an_address_that_the_operator_has_not_listed_is_refused(client: Any, photos: Path) -> None:
+    with pytest.raises(ProblemError) as caught:
+        client.submit(photos / "obama.jpg", photos / "obama.jpg", callback_url="https://hooks.example.org/ended")
+    assert (caught.value.code, caught.value.field) == ("invalid_field", "callback_url")
+    assert "webhooks.allow" in caught.value.detail
+
+
 def test_an_unknown_task_is_not_waited_for(client: Any) -> None:
     for task_id in ("face_verification_" + 32 * "0", "../verify?x=1"):
         for ask in (client.status, client.wait, client.revoke):

@@ -32,6 +32,8 @@ export interface Wishes {
 
 /** What goes with a submission. */
 export interface SubmitOptions extends Wishes {
+  /** Where the host posts the task's end as well, if its operator has listed that. */
+  readonly callbackUrl?: string;
   /** Submissions of the same content under one key are one task. Each call makes a key of its own if there is none. */
   readonly idempotencyKey?: string;
   /** Breaks off. A task that was accepted goes on all the same; `revoke` takes it back. */
@@ -207,6 +209,7 @@ class Submission {
     });
     if (options.threshold !== undefined) this.#form.append("threshold", String(options.threshold));
     if (options.nonFrontal !== undefined) this.#form.append("non_frontal", options.nonFrontal);
+    if (options.callbackUrl !== undefined) this.#form.append("callback_url", options.callbackUrl);
   }
 
   request(wait: number): Request {

@@ -80,6 +80,13 @@ test("a refusal says what is wrong and where", async () => {
   assert.deepEqual([empty.code, empty.image], ["missing_field", 1]);
 });
 
+test("an address that the operator has not listed is refused", async () => {
+  const face = await photo("obama.jpg");
+  const refused = await caught(ProblemError, client.submit(face, face, { callbackUrl: "https://hooks.example.org/ended" }));
+  assert.deepEqual([refused.code, refused.field], ["invalid_field", "callback_url"]);
+  assert.match(refused.detail, /webhooks\.allow/);
+});
+
 test("an unknown task is not waited for", async () => {
   for (const id of [nobody, "../verify?x=1"]) {
     for (const ask of [() => client.status(id), () => client.wait(id), () => client.revoke(id)]) {

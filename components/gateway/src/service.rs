@@ -13,7 +13,7 @@ use crate::multipart;
 use crate::problem::{Code, Problem, quoted};
 use crate::route::{Route, no_such_task, route};
 use crate::site;
-use crate::submission::{Fields, from_json, from_parts};
+use crate::submission::{Fields, from_json, from_parts, named};
 use crate::tasks::{LookupError, RevokeError, State, Submission, SubmitError, Task, Tasks};
 
 /// A request without its body.
@@ -87,12 +87,13 @@ fn verify(
             from_parts(&parts)?
         }
     };
-    let Fields { photographs, threshold, non_frontal } = &fields;
+    let Fields { photographs, threshold, non_frontal, callback_url } = &fields;
     let submission = Submission {
         photographs: photographs.each_ref().map(Cow::as_ref),
         threshold: *threshold,
         non_frontal: *non_frontal,
         idempotency_key: key,
+        callback_url: callback_url.as_deref(),
     };
     let id = tasks.submit(&submission).map_err(not_accepted)?;
     // The task is accepted whatever happens now, so a failing look at it must not look like a refusal.
@@ -145,7 +146,10 @@ fn not_accepted(error: SubmitError) -> Problem {
             Problem::new(Code::TooManyWaiting, detail).retry_after(seconds)
         }
         SubmitError::Unavailable(seconds) => unavailable(seconds),
-        SubmitError::Invalid(what) => Problem::new(Code::InvalidField, what),
+        SubmitError::Invalid(what) => match named(&what) {
+            Some(field) => Problem::new(Code::InvalidField, what.as_str()).field(field),
+            None => Problem::new(Code::InvalidField, what),
+        },
         SubmitError::Conflict => Problem::new(
             Code::Conflict,
             "The Idempotency-Key was used before, for other photographs or fields; take a new key for a new task.",

@@ -123,6 +123,7 @@ struct Host;
 impl Tasks for Host {
     fn submit(&self, submission: &Submission<'_>) -> Result<String, SubmitError> {
         let [first, second] = submission.photographs;
+        let callback_url = submission.callback_url;
         let submission = host::Submission {
             photographs: (first, second),
             threshold: submission.threshold,
@@ -132,7 +133,11 @@ impl Tasks for Host {
             }),
             idempotency_key: submission.idempotency_key,
         };
-        host::submit(submission).map_err(|error| match error {
+        let submitted = match callback_url {
+            None => host::submit(submission),
+            Some(url) => host::submit_with_callback(submission, url),
+        };
+        submitted.map_err(|error| match error {
             host::SubmitError::Full(seconds) => SubmitError::Full(seconds),
             host::SubmitError::Overloaded(seconds) => SubmitError::Overloaded(seconds),
             host::SubmitError::TooManyWaiting(seconds) => SubmitError::TooManyWaiting(seconds),

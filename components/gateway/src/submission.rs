@@ -1,6 +1,6 @@
 //! The fields of a verification, from a form or from JSON.
 //!
-//! Owns the four fields, their types and bounds. Must never know HTTP's framing, nor what is in a photograph: whatever
+//! Owns the five fields, their types and bounds. Must never know HTTP's framing, nor what is in a photograph: whatever
 //! declares itself an image, or nothing, is left to the analyzer.
 //!
 //! What cannot be read as its type is malformed (400); what can be read but lies out of bounds is an invalid field, and a
@@ -30,12 +30,16 @@ pub struct Fields<'a> {
     pub threshold: Option<f32>,
     /// `non_frontal`.
     pub non_frontal: Option<NonFrontal>,
+    /// `callback_url`; whether it is one and may be one, the host decides.
+    pub callback_url: Option<Cow<'a, str>>,
 }
 
 const IMAGES: [&str; 2] = ["image1", "image2"];
-const KNOWN: [&str; 4] = ["image1", "image2", "threshold", "non_frontal"];
+const KNOWN: [&str; 5] = ["image1", "image2", "threshold", "non_frontal", "callback_url"];
 /// The longest text of a field that is no image, bytes.
 const MOST_TEXT: usize = 64;
+/// The longest address, bytes.
+const MOST_URL: usize = 2048;
 /// The most members of a JSON body: enough to name an unknown one, too few to make work.
 const MOST_MEMBERS: usize = 8;
 
@@ -51,10 +55,10 @@ pub fn from_parts<'a>(parts: &[Part<'a>]) -> Result<Fields<'a>, Problem> {
         declares_image(name, part.content_type.as_deref())?;
         Ok(Cow::Borrowed(part.content))
     };
-    let text = |name: &'static str| {
+    let text = |name: &'static str, most: usize| {
         let Some(part) = find(name) else { return Ok(None) };
-        if part.content.len() > MOST_TEXT {
-            return Err(unreadable(name, &format!("is longer than {MOST_TEXT} bytes")));
+        if part.content.len() > most {
+            return Err(unreadable(name, &format!("is longer than {most} bytes")));
         }
         match str::from_utf8(part.content).map(str::trim) {
             Ok("") => Err(empty(name)),
@@ -63,14 +67,16 @@ pub fn from_parts<'a>(parts: &[Part<'a>]) -> Result<Fields<'a>, Problem> {
         }
     };
     let photographs = [image(IMAGES[0])?, image(IMAGES[1])?];
-    let threshold = match text("threshold")? {
+    let threshold = match text("threshold", MOST_TEXT)? {
         None => None,
         Some(text) => {
             let number = text.parse().map_err(|_| unreadable("threshold", &format!("is {}", quoted(text))))?;
             Some(threshold(number)?)
         }
     };
-    Ok(Fields { photographs, threshold, non_frontal: text("non_frontal")?.map(non_frontal).transpose()? })
+    let non_frontal = text("non_frontal", MOST_TEXT)?.map(non_frontal).transpose()?;
+    let callback_url = text("callback_url", MOST_URL)?.map(Cow::Borrowed);
+    Ok(Fields { photographs, threshold, non_frontal, callback_url })
 }
 
 /// Takes the fields from a JSON object, with the photographs in base64. A member that is `null` counts as absent.
@@ -111,7 +117,11 @@ pub fn from_json(body: &[u8]) -> Result<Fields<'_>, Problem> {
         }
     };
     let non_frontal = text("non_frontal")?.map(|text| non_frontal(&text)).transpose()?;
-    Ok(Fields { photographs, threshold, non_frontal })
+    let callback_url = text("callback_url")?;
+    if callback_url.as_ref().is_some_and(|url| url.len() > MOST_URL) {
+        return Err(unreadable("callback_url", &format!("is longer than {MOST_URL} bytes")));
+    }
+    Ok(Fields { photographs, threshold, non_frontal, callback_url })
 }
 
 /// The standard alphabet; some encoders leave the padding out, which loses nothing.
@@ -201,6 +211,12 @@ fn non_frontal(text: &str) -> Result<NonFrontal, Problem> {
     }
 }
 
+/// The field that a sentence of the host begins with.
+pub(crate) fn named(sentence: &str) -> Option<&'static str> {
+    let first = sentence.split(' ').next()?;
+    KNOWN.into_iter().find(|known| *known == first)
+}
+
 fn missing(name: &'static str) -> Problem {
     let detail = format!("The field '{name}' is missing; send two photographs, 'image1' and 'image2'.");
     Problem::new(Code::MissingField, detail).field(name)
@@ -215,6 +231,7 @@ fn unreadable(name: &'static str, what: &str) -> Problem {
     let wanted = match name {
         "threshold" => "a number from 0 to 2",
         "non_frontal" => "'reject' or 'report'",
+        "callback_url" => "an address, as https://hooks.example.org/ended",
         _ => "a photograph, in base64 when the body is JSON",
     };
     Problem::new(Code::MalformedRequest, format!("The field '{name}' {what}; it should be {wanted}.")).field(name)
@@ -253,10 +270,12 @@ mod tests {
 
     #[test]
     fn a_form_yields_its_fields_without_copies() {
-        let parts = form(&[("threshold", " 0.9\n"), ("non_frontal", "report")]);
+        let url = "https://hooks.example.org/ended";
+        let parts = form(&[("threshold", " 0.9\n"), ("non_frontal", "report"), ("callback_url", url)]);
         let fields = from_parts(&parts).unwrap();
         assert!(matches!(fields.photographs, [Cow::Borrowed(b"one"), Cow::Borrowed(b"two")]));
         assert_eq!((fields.threshold, fields.non_frontal), (Some(0.9), Some(NonFrontal::Report)));
+        assert!(matches!(fields.callback_url, Some(Cow::Borrowed(it)) if it == url));
     }
 
     #[test]
@@ -264,13 +283,16 @@ mod tests {
         let fields = from_json(br#"{"image1":"b25l","image2":"\/\/8","threshold":2,"non_frontal":"reject"}"#).unwrap();
         assert_eq!(fields.photographs, [Cow::Borrowed(b"one".as_slice()), Cow::Borrowed(b"\xff\xff")]);
         assert_eq!((fields.threshold, fields.non_frontal), (Some(2.0), Some(NonFrontal::Reject)));
-        let fields = from_json(br#" {"image1":"b25l","image2":"b25l","threshold":null} "#).unwrap();
+        assert_eq!(fields.callback_url, None);
+        let body = br#" {"image1":"b25l","image2":"b25l","threshold":null,"callback_url":"https:\/\/a"} "#;
+        let fields = from_json(body).unwrap();
         assert_eq!((fields.threshold, fields.non_frontal), (None, None));
+        assert_eq!(fields.callback_url.as_deref(), Some("https://a"));
     }
 
     #[test]
     fn each_faulty_form_gets_its_code() {
-        let long = "1".repeat(65);
+        let (long, longer) = ("1".repeat(65), "1".repeat(MOST_URL + 1));
         let cases = [
             (vec![], Code::MissingField),
             (form(&[])[..1].to_vec(), Code::MissingField),
@@ -287,6 +309,8 @@ mod tests {
             (form(&[("threshold", "NaN")]), Code::InvalidField),
             (form(&[("threshold", "inf")]), Code::InvalidField),
             (form(&[("non_frontal", "ignore")]), Code::InvalidField),
+            (form(&[("callback_url", "")]), Code::MissingField),
+            (form(&[("callback_url", &longer)]), Code::MalformedRequest),
         ];
         for (parts, expected) in cases {
             assert_eq!(code(from_parts(&parts)), expected, "{parts:?}");
@@ -311,6 +335,7 @@ mod tests {
             (r#"{"image1":"b25l","image2":"b25l","threshold":"1"}"#, Code::MalformedRequest),
             (r#"{"image1":"b25l","image2":"b25l","threshold":9}"#, Code::InvalidField),
             (r#"{"image1":"b25l","image2":"b25l","non_frontal":"x"}"#, Code::InvalidField),
+            (r#"{"image1":"b25l","image2":"b25l","callback_url":7}"#, Code::MalformedRequest),
             (r#"{"a":1,"b":1,"c":1,"d":1,"e":1,"f":1,"g":1,"h":1,"i":1}"#, Code::MalformedRequest),
         ];
         for (body, expected) in cases {

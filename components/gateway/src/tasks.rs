@@ -29,6 +29,8 @@ pub struct Submission<'a> {
     pub non_frontal: Option<NonFrontal>,
     /// The client's own key.
     pub idempotency_key: Option<&'a str>,
+    /// Where the client wants to be told of the task's end.
+    pub callback_url: Option<&'a str>,
 }
 
 /// What to do with a face that does not look into the camera.

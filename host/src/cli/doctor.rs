@@ -103,6 +103,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.push(signatures(config));
     findings.extend(watched_folder(config));
     findings.extend(queue(config).await);
+    findings.push(webhooks(config));
     findings.push(listener(config).await);
     findings
 }
@@ -195,8 +196,10 @@ async fn queue(config: &Config) -> Vec<Finding> {
         Ok(Checkup { stats, has_key, warnings }) => {
             let url = &config.queue.url;
             let queue = match stats {
-                Some(Stats { waiting, running, ended, dead }) => {
-                    let counts = format!("{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead");
+                Some(Stats { waiting, running, ended, dead, webhooks }) => {
+                    let counts = format!(
+                        "{waiting} tasks wait, {running} run, {ended} ended, {dead} of them dead, {webhooks} with a webhook to be sent"
+                    );
                     finding("queue", Ok(format!("{url} can be written: {counts}")))
                 }
                 None => finding("queue", Ok(format!("{url} is not there yet; the first start makes it"))),
@@ -222,6 +225,16 @@ fn key(config: &Config, has_key: bool) -> Finding {
     };
     let text = format!("{file} is not there yet; the first start makes it{others}");
     Finding { what: "key file", level: Level::Note, text }
+}
+
+fn webhooks(config: &Config) -> Finding {
+    match app::webhooks::examine(config) {
+        Ok(None) => {
+            let text = "webhooks.allow names no host: a callback_url is refused".to_owned();
+            Finding { what: "webhooks", level: Level::Note, text }
+        }
+        examined => finding("webhooks", examined.map(Option::unwrap_or_default)),
+    }
 }
 
 async fn listener(config: &Config) -> Finding {

@@ -60,8 +60,9 @@ async fn stats(queue: &dyn Admin, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         println!("{}", serde_json::to_string(&stats)?);
     } else {
-        let Stats { waiting, running, ended, dead } = stats;
-        let rows = [("waiting", waiting), ("running", running), ("ended", ended), ("dead", dead)];
+        let Stats { waiting, running, ended, dead, webhooks } = stats;
+        let rows =
+            [("waiting", waiting), ("running", running), ("ended", ended), ("dead", dead), ("webhooks", webhooks)];
         print!("{}", table(&rows.map(|(what, count)| [what.to_owned(), count.to_string()])));
     }
     Ok(ExitCode::SUCCESS)

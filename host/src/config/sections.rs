@@ -13,6 +13,7 @@ mod queue;
 mod server;
 mod telemetry;
 mod verify;
+mod webhooks;
 mod worker;
 
 pub(crate) use components::{Component, Components};
@@ -21,6 +22,7 @@ pub(crate) use nn::{Backend, Device, Nn};
 pub(crate) use queue::Queue;
 pub(crate) use server::{Role, Server};
 pub(crate) use verify::Verify;
+pub(crate) use webhooks::Webhooks;
 pub(crate) use worker::Worker;
 
 use crate::config::value::Value;
@@ -54,6 +56,7 @@ impl Config {
             nn: Nn::defaults(),
             models: Models::defaults(),
             verify: Verify::defaults(),
+            webhooks: Webhooks::defaults(),
             telemetry: Default::default(),
             processors,
             sources: Default::default(),
@@ -71,6 +74,7 @@ impl Config {
             nn,
             models,
             verify,
+            webhooks,
             telemetry,
             processors: _,
             sources: _,
@@ -83,6 +87,7 @@ impl Config {
         fields.extend(nn.fields());
         fields.extend(models.fields());
         fields.extend(verify.fields());
+        fields.extend(webhooks.fields());
         fields.extend(telemetry::fields(telemetry));
         fields
     }

@@ -4,12 +4,14 @@
 //!
 //! # Layout
 //!
+//! - `callbacks`: the news of ends, and who tells it.
 //! - `dead`: tasks that were given up, and what an operator does with them.
 //! - `life`: what may happen to one task, and who may do it.
 //! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
 //! - `waiting`: who is woken when, and many callers at once.
 //! - `model`: random histories, compared with a model step by step.
 
+pub(super) mod callbacks;
 pub(super) mod dead;
 pub(super) mod life;
 pub(super) mod limits;
@@ -73,6 +75,15 @@ macro_rules! contract {
             life::nobody_but_the_holder_can_do_anything,
             life::a_crash_loses_nothing,
             life::a_crash_while_tasks_run_makes_them_due_at_once,
+            callbacks::an_end_is_told_once_with_what_its_client_may_see,
+            callbacks::failures_are_told_whoever_ends_the_task_and_revocations_are_not,
+            callbacks::who_does_not_say_what_became_of_it_is_not_waited_for,
+            callbacks::what_failed_is_told_again_later,
+            callbacks::news_survives_a_crash,
+            callbacks::news_is_forgotten_with_its_task,
+            callbacks::a_task_that_is_opened_again_is_told_of_again,
+            callbacks::the_address_belongs_to_what_a_key_stands_for,
+            callbacks::who_waits_for_news_is_woken,
             dead::a_task_that_is_given_up_is_a_failure_and_listed,
             dead::a_dead_task_is_opened_again_with_all_its_tries,
             dead::a_dead_task_without_photographs_is_not_opened_again,
@@ -141,7 +152,7 @@ pub(super) fn error(message: &str) -> TaskError {
 }
 
 pub(super) async fn submit(queue: &dyn Queue, seed: u8) -> TaskId {
-    queue.submit(Submission { payload: payload(seed), idempotency_key: None, client: None }).await.unwrap()
+    queue.submit(Submission::new(payload(seed))).await.unwrap()
 }
 
 /// Claims what must be due.

@@ -11,10 +11,12 @@
 //! - `ledger`: the rules, as a state machine without storage.
 //! - `record`: one task, as it is written.
 //! - `store`: the redb file.
+//! - `callbacks`: the news of ends, for who tells it.
 //! - `board`: what readers see without waiting for a commit.
 //! - `clock`, `drain`: time, and how fast the queue drains.
 
 mod board;
+mod callbacks;
 mod clock;
 mod command;
 mod drain;
@@ -271,7 +273,7 @@ impl Admin for Embedded {
 #[async_trait]
 impl Queue for Embedded {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client } = submission;
+        let Submission { payload, idempotency_key, client, callback } = submission;
         // Spares the sealing when the answer is known. With a key, the task may be there already.
         let figures = self.handle.board.figures();
         if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
@@ -283,15 +285,17 @@ impl Queue for Embedded {
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
         let client = client.filter(|_| self.limits.max_waiting_per_client.is_some()).map(|text| key.hash_client(&text));
-        let (idempotency, sealed) = blocking(move || {
+        let (idempotency, sealed, callback) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
-            let idempotency = idempotency_key
-                .map(|text| Idempotency { key: key.hash_idempotency_key(&text), payload: key.digest(&bytes) });
+            let idempotency = idempotency_key.map(|text| Idempotency {
+                key: key.hash_idempotency_key(&text),
+                payload: key.digest(&bytes, callback.as_deref()),
+            });
             key.seal(id, &mut bytes);
-            (idempotency, bytes)
+            (idempotency, bytes, callback.map(|url| key.seal_callback(id, url)))
         })
         .await?;
-        self.handle.ask(|answer| Command::Submit { id, idempotency, client, sealed, answer }).await
+        self.handle.ask(|answer| Command::Submit { id, idempotency, client, sealed, callback, answer }).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {

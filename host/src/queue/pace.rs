@@ -60,7 +60,7 @@ async fn of_the_queue_that_is_ordered() {
         let queue = Arc::clone(&queue);
         move || {
             let payload = Payload { photographs: photographs.clone(), wishes: Wishes::default() };
-            let (queue, submission) = (Arc::clone(&queue), Submission { payload, idempotency_key: None, client: None });
+            let (queue, submission) = (Arc::clone(&queue), Submission::new(payload));
             async move { _ = queue.submit(submission).await.unwrap() }
         }
     });

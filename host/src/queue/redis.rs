@@ -15,6 +15,7 @@
 //! - `entry`: how a process becomes a node.
 //! - `replicas`: the wait for replicas.
 //! - `server`: whether a server is fit to hold a queue.
+//! - `callbacks`: the news of ends, for who tells it.
 //! - `bell`: who is woken by what happens elsewhere.
 //! - `grant`: a task on its way to a worker.
 //! - `fleet`: what nodes tell each other beside tasks.
@@ -24,6 +25,7 @@
 mod admin;
 mod answer;
 mod bell;
+mod callbacks;
 mod entry;
 mod finder;
 pub(crate) mod fleet;
@@ -218,10 +220,10 @@ impl Inner {
     }
 
     async fn tend(&self) -> Result<Tended, Unavailable> {
-        let (all, next, waiting, running, ended, dead): (bool, i64, u64, u64, u64, u64) =
+        let (all, next, waiting, running, ended, dead, webhooks): (bool, i64, u64, u64, u64, u64, u64) =
             self.call(&self.scripts.tend).send(&self.link).await?;
         let next = next.try_into().ok().map(Duration::from_millis);
-        Ok(Tended { all, next, stats: Stats { waiting, running, ended, dead } })
+        Ok(Tended { all, next, stats: Stats { waiting, running, ended, dead, webhooks } })
     }
 
     /// Calls a script that only the holder of a lease may call.
@@ -274,18 +276,20 @@ impl Inner {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client } = submission;
+        let Submission { payload, idempotency_key, client, callback } = submission;
         self.inner.link.check()?;
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
-        let (hash, digest, sealed) = blocking(move || {
+        let (hash, digest, sealed, callback) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
             let (hash, digest) = match idempotency_key {
-                Some(text) => (hex::encode(key.hash_idempotency_key(&text)), hex::encode(key.digest(&bytes))),
+                Some(text) => {
+                    (hex::encode(key.hash_idempotency_key(&text)), hex::encode(key.digest(&bytes, callback.as_deref())))
+                }
                 None => Default::default(),
             };
             key.seal(id, &mut bytes);
-            (hash, digest, bytes)
+            (hash, digest, bytes, callback.map(|url| key.seal_callback(id, url)).unwrap_or_default())
         })
         .await?;
         let Inner { link, scripts, context, limits, .. } = self.inner.as_ref();
@@ -298,8 +302,8 @@ impl Queue for Redis {
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
-            let call = call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).commit();
-            call.send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
+            let call = call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).arg(callback.as_slice());
+            call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
         stored.map_err(Unavailable::from)?;

@@ -173,22 +173,43 @@ impl Key {
 
     /// Seals a payload in place: cipher text, tag, nonce, version.
     pub(super) fn seal(&self, id: TaskId, payload: &mut Vec<u8>) {
-        let mut nonce = [0; NONCE];
-        getrandom::fill(&mut nonce).expect("the operating system has random bytes");
-        payload.reserve(OVERHEAD);
-        self.cipher.encrypt(&nonce, &associated(id), payload);
-        payload.extend_from_slice(&nonce);
-        payload.push(VERSION);
+        self.seal_as(Kind::Payload, id, payload);
     }
 
     /// Undoes [`Key::seal`] in place. On an error the buffer holds nothing of use.
     pub(super) fn open(&self, id: TaskId, sealed: &mut Vec<u8>) -> Result<(), SealError> {
+        self.open_as(Kind::Payload, id, sealed)
+    }
+
+    /// Seals the address that a task's end is told to.
+    pub(super) fn seal_callback(&self, id: TaskId, url: String) -> Vec<u8> {
+        let mut bytes = url.into_bytes();
+        self.seal_as(Kind::Callback, id, &mut bytes);
+        bytes
+    }
+
+    /// Undoes [`Key::seal_callback`].
+    pub(super) fn open_callback(&self, id: TaskId, mut sealed: Vec<u8>) -> Result<String, SealError> {
+        self.open_as(Kind::Callback, id, &mut sealed)?;
+        String::from_utf8(sealed).map_err(|_| SealError::Unknown)
+    }
+
+    fn seal_as(&self, kind: Kind, id: TaskId, payload: &mut Vec<u8>) {
+        let mut nonce = [0; NONCE];
+        getrandom::fill(&mut nonce).expect("the operating system has random bytes");
+        payload.reserve(OVERHEAD);
+        self.cipher.encrypt(&nonce, &associated(kind, id), payload);
+        payload.extend_from_slice(&nonce);
+        payload.push(VERSION);
+    }
+
+    fn open_as(&self, kind: Kind, id: TaskId, sealed: &mut Vec<u8>) -> Result<(), SealError> {
         if sealed.len() < OVERHEAD || sealed.pop() != Some(VERSION) {
             return Err(SealError::Unknown);
         }
         let nonce = *sealed.last_chunk::<NONCE>().ok_or(SealError::Unknown)?;
         sealed.truncate(sealed.len() - NONCE);
-        self.cipher.decrypt(&nonce, &associated(id), sealed).map_err(|_| SealError::Broken)
+        self.cipher.decrypt(&nonce, &associated(kind, id), sealed).map_err(|_| SealError::Broken)
     }
 
     /// What stands for a client's idempotency key in the storage.
@@ -196,9 +217,13 @@ impl Key {
         blake3::keyed_hash(&self.idempotency, key.as_bytes()).into()
     }
 
-    /// What stands for an encoded payload when idempotency keys are compared.
-    pub(super) fn digest(&self, payload: &[u8]) -> [u8; 32] {
-        blake3::keyed_hash(&self.digest, payload).into()
+    /// What stands for an encoded payload, and the address that its end is told to, when idempotency keys are compared.
+    pub(super) fn digest(&self, payload: &[u8], callback: Option<&str>) -> [u8; 32] {
+        let digest = blake3::keyed_hash(&self.digest, payload);
+        match callback {
+            None => digest.into(),
+            Some(url) => blake3::Hasher::new_keyed(digest.as_bytes()).update(url.as_bytes()).finalize().into(),
+        }
     }
 
     /// What stands for a client in the storage.
@@ -213,8 +238,15 @@ impl Key {
     }
 }
 
-fn associated(id: TaskId) -> [u8; 17] {
-    let mut data = [VERSION; 17];
+/// What is sealed: neither opens as the other.
+#[derive(Clone, Copy)]
+enum Kind {
+    Payload = VERSION as isize,
+    Callback = 0x80 | VERSION as isize,
+}
+
+fn associated(kind: Kind, id: TaskId) -> [u8; 17] {
+    let mut data = [kind as u8; 17];
     data[1..].copy_from_slice(&id.0);
     data
 }
@@ -249,6 +281,21 @@ mod tests {
             key.open(id, &mut bytes).unwrap();
             assert_eq!(bytes, plain);
         }
+    }
+
+    #[test]
+    fn an_address_opens_as_nothing_else_and_nothing_else_as_an_address() {
+        let (key, id) = (key(), TaskId::random());
+        let url = "https://hooks.example.org/";
+        let sealed = key.seal_callback(id, url.to_owned());
+        assert_eq!(key.open_callback(id, sealed.clone()).unwrap(), url);
+        assert!(key.open_callback(TaskId::random(), sealed.clone()).is_err());
+        assert!(key.open(id, &mut sealed.clone()).is_err());
+        let mut payload = url.as_bytes().to_vec();
+        key.seal(id, &mut payload);
+        assert!(key.open_callback(id, payload).is_err());
+        let digests = [None, Some(""), Some(url)].map(|callback| key.digest(b"payload", callback));
+        assert!(digests[0] != digests[1] && digests[1] != digests[2] && digests[0] != digests[2]);
     }
 
     #[test]
@@ -339,9 +386,9 @@ mod tests {
         let (a, b) = (key(), key());
         assert_eq!(a.hash_idempotency_key("x"), a.hash_idempotency_key("x"));
         assert_ne!(a.hash_idempotency_key("x"), b.hash_idempotency_key("x"));
-        assert_ne!(a.hash_idempotency_key("x"), a.digest(b"x"));
+        assert_ne!(a.hash_idempotency_key("x"), a.digest(b"x", None));
         assert_eq!(a.hash_client("x"), a.hash_client("x"));
         assert_ne!(a.hash_client("x"), b.hash_client("x"));
-        assert_ne!(a.hash_client("x")[..], a.digest(b"x")[..16]);
+        assert_ne!(a.hash_client("x")[..], a.digest(b"x", None)[..16]);
     }
 }

@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::bindings::{limits, tasks};
 use crate::queue::{Queue, RevokeError, Submission, SubmitError};
 use crate::task::{self, Outcome, Payload, State, TaskId, TaskView, Wishes};
+use crate::webhook::Allow;
 
 /// The longest wait for a task that one call may ask for.
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -27,6 +28,8 @@ pub(crate) struct Desk {
     pub(crate) queue: Arc<dyn Queue>,
     /// Who asks, in whatever words tell clients apart. It goes beside the gateway, which could not be trusted with it.
     pub(crate) client: Option<String>,
+    /// Where clients may have the ends of their tasks told.
+    pub(crate) callbacks: Arc<Allow>,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
     /// Cancelled when the host stops: then nobody is kept waiting.
@@ -41,29 +44,16 @@ impl limits::Host for Desk {
 
 impl tasks::Host for Desk {
     async fn submit(&mut self, submission: tasks::Submission) -> Result<String, tasks::SubmitError> {
-        let (first, second) = submission.photographs;
-        let payload =
-            Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
-        if let Some(key) = &submission.idempotency_key
-            && !(1..=LONGEST_KEY).contains(&key.len())
-        {
-            return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
-        }
-        let (idempotency_key, client) = (submission.idempotency_key, self.client.clone());
-        let submission = Submission { payload, idempotency_key, client };
-        match self.queue.submit(submission).await {
-            Ok(id) => Ok(id.to_string()),
-            Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
-            Err(SubmitError::Overloaded { retry_after }) => Err(tasks::SubmitError::Overloaded(seconds(retry_after))),
-            Err(SubmitError::TooManyWaiting { retry_after }) => {
-                Err(tasks::SubmitError::TooManyWaiting(seconds(retry_after)))
-            }
-            Err(SubmitError::Conflict) => Err(tasks::SubmitError::Conflict),
-            Err(SubmitError::Unavailable(error)) => {
-                tracing::error!(%error, "a task was not accepted");
-                Err(tasks::SubmitError::Unavailable(UNAVAILABLE_RETRY))
-            }
-        }
+        self.accept(submission, None).await
+    }
+
+    async fn submit_with_callback(
+        &mut self,
+        submission: tasks::Submission,
+        callback_url: String,
+    ) -> Result<String, tasks::SubmitError> {
+        self.callbacks.check(&callback_url).map_err(|why| tasks::SubmitError::Invalid(why.to_string()))?;
+        self.accept(submission, Some(callback_url)).await
     }
 
     async fn status(&mut self, id: String, wait_ms: u32) -> Result<tasks::Task, tasks::LookupError> {
@@ -92,6 +82,39 @@ impl tasks::Host for Desk {
             Err(RevokeError::Unavailable(error)) => {
                 tracing::error!(%error, "a task was not revoked");
                 Err(tasks::RevokeError::Unavailable(UNAVAILABLE_RETRY))
+            }
+        }
+    }
+}
+
+impl Desk {
+    /// Checks a submission and hands it to the queue.
+    async fn accept(
+        &self,
+        submission: tasks::Submission,
+        callback: Option<String>,
+    ) -> Result<String, tasks::SubmitError> {
+        let (first, second) = submission.photographs;
+        let payload =
+            Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
+        if let Some(key) = &submission.idempotency_key
+            && !(1..=LONGEST_KEY).contains(&key.len())
+        {
+            return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
+        }
+        let (idempotency_key, client) = (submission.idempotency_key, self.client.clone());
+        let submission = Submission { payload, idempotency_key, client, callback };
+        match self.queue.submit(submission).await {
+            Ok(id) => Ok(id.to_string()),
+            Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
+            Err(SubmitError::Overloaded { retry_after }) => Err(tasks::SubmitError::Overloaded(seconds(retry_after))),
+            Err(SubmitError::TooManyWaiting { retry_after }) => {
+                Err(tasks::SubmitError::TooManyWaiting(seconds(retry_after)))
+            }
+            Err(SubmitError::Conflict) => Err(tasks::SubmitError::Conflict),
+            Err(SubmitError::Unavailable(error)) => {
+                tracing::error!(%error, "a task was not accepted");
+                Err(tasks::SubmitError::Unavailable(UNAVAILABLE_RETRY))
             }
         }
     }

@@ -34,3 +34,4 @@ mod swap_refusals;
 mod swapping;
 mod tidy;
 mod watching;
+mod webhooks;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// What each room of the host may name. An arrow that is not here does not exist:
-/// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, queue} -> {task, telemetry}`. Edge
-/// and worker never name each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 19] = [
+/// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, webhook} -> queue -> {secret, task,
+/// telemetry}`. Edge and worker never name each other; the configuration is read by those who wire, and no room knows it.
+const ARROWS: [(&str, &[&str]); 20] = [
     ("main", &["app", "cli", "arguments", "config", "telemetry"]),
     (
         "app",
@@ -26,6 +26,7 @@ const ARROWS: [(&str, &[&str]); 19] = [
             "queue",
             "task",
             "telemetry",
+            "webhook",
         ],
     ),
     (
@@ -47,13 +48,14 @@ const ARROWS: [(&str, &[&str]); 19] = [
     ),
     ("arguments", &["config"]),
     ("config", &["task", "telemetry"]),
-    ("edge", &["wire", "runtime", "queue", "task", "telemetry"]),
+    ("edge", &["wire", "runtime", "queue", "task", "telemetry", "webhook"]),
     ("worker", &["pipeline", "runtime", "queue", "task", "telemetry"]),
     ("admin", &["wire", "rollout", "runtime", "queue", "secret", "task", "telemetry"]),
     ("wire", &[]),
     ("rollout", &["pipeline", "runtime", "queue", "task", "telemetry"]),
     ("pipeline", &["runtime", "nn", "task", "telemetry"]),
-    ("runtime", &["nn", "queue", "task", "telemetry"]),
+    ("runtime", &["nn", "queue", "task", "telemetry", "webhook"]),
+    ("webhook", &["queue", "secret", "task", "telemetry"]),
     ("nn", &["task", "telemetry"]),
     ("queue", &["secret", "task", "telemetry"]),
     ("error_rates", &[]),

@@ -65,19 +65,21 @@ class Client:
         *,
         threshold: float | None = None,
         non_frontal: NonFrontal | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
         timeout: float = 60.0,
     ) -> Result:
         """Hands two photographs in, waits for the end at most ``timeout`` seconds, and answers the verdict.
 
         ``threshold`` is the largest distance of one person's faces, 0 to 2, and ``non_frontal`` what to do with a face that
-        does not look into the camera; without them the host's own hold. Without an ``idempotency_key`` each call makes one,
-        so that a repetition after a lost answer is still one task.
+        does not look into the camera; without them the host's own hold. The host posts the task's end to ``callback_url`` as
+        well, if its operator has listed that. Without an ``idempotency_key`` each call makes one, so that a repetition after a
+        lost answer is still one task.
 
         Raises ``TaskError`` when there is no verdict, ``ProblemError`` when the host refuses, ``WaitTimeoutError`` when the
         task goes on, ``UnreachableError`` when there is no answer, ``OSError`` when a file cannot be read.
         """
-        submission = Submission.of(image1, image2, threshold, non_frontal, idempotency_key)
+        submission = Submission.of(image1, image2, threshold, non_frontal, callback_url, idempotency_key)
         return self._run(_flow.verify(submission, timeout, Patience(timeout)))
 
     def submit(
@@ -87,10 +89,11 @@ class Client:
         *,
         threshold: float | None = None,
         non_frontal: NonFrontal | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> str:
         """Hands two photographs in and answers the task's id at once. Raises as ``verify`` does."""
-        submission = Submission.of(image1, image2, threshold, non_frontal, idempotency_key)
+        submission = Submission.of(image1, image2, threshold, non_frontal, callback_url, idempotency_key)
         return self._run(_flow.submit(submission, Patience(self._patience)))
 
     def status(self, task_id: str, *, wait: int = 0) -> Task:
@@ -174,11 +177,12 @@ class AsyncClient:
         *,
         threshold: float | None = None,
         non_frontal: NonFrontal | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
         timeout: float = 60.0,
     ) -> Result:
         """As ``Client.verify``."""
-        submission = Submission.of(image1, image2, threshold, non_frontal, idempotency_key)
+        submission = Submission.of(image1, image2, threshold, non_frontal, callback_url, idempotency_key)
         return await self._run(_flow.verify(submission, timeout, Patience(timeout)))
 
     async def submit(
@@ -188,10 +192,11 @@ class AsyncClient:
         *,
         threshold: float | None = None,
         non_frontal: NonFrontal | None = None,
+        callback_url: str | None = None,
         idempotency_key: str | None = None,
     ) -> str:
         """As ``Client.submit``."""
-        submission = Submission.of(image1, image2, threshold, non_frontal, idempotency_key)
+        submission = Submission.of(image1, image2, threshold, non_frontal, callback_url, idempotency_key)
         return await self._run(_flow.submit(submission, Patience(self._patience)))
 
     async def status(self, task_id: str, *, wait: int = 0) -> Task:

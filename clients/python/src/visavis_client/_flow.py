@@ -63,6 +63,7 @@ class Submission:
     photographs: tuple[bytes, bytes]
     threshold: float | None
     non_frontal: NonFrontal | None
+    callback_url: str | None
     # A submission whose answer was lost is sent again under its key, and is still one task.
     key: str
 
@@ -73,14 +74,18 @@ class Submission:
         image2: Photograph,
         threshold: float | None,
         non_frontal: NonFrontal | None,
+        callback_url: str | None,
         key: str | None,
     ) -> Submission:
-        return cls((read(image1), read(image2)), threshold, non_frontal, key or str(uuid.uuid4()))
+        photographs = (read(image1), read(image2))
+        return cls(photographs, threshold, non_frontal, callback_url, key or str(uuid.uuid4()))
 
     def request(self, wait: int) -> Send:
         data = {} if self.threshold is None else {"threshold": repr(float(self.threshold))}
         if self.non_frontal is not None:
             data["non_frontal"] = self.non_frontal
+        if self.callback_url is not None:
+            data["callback_url"] = self.callback_url
         # The names of the files stay here: the host has no use for them, and they may say whom the photographs show.
         files = {
             f"image{number}": (f"image{number}", content, "application/octet-stream")

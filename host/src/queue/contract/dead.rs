@@ -123,7 +123,7 @@ pub(crate) async fn a_dead_task_that_is_opened_again_late_ends_in_time<R: Rig>()
 
 pub(crate) async fn a_purged_task_is_unknown<R: Rig>() {
     let mut rig = R::new(LIMITS).await;
-    let keyed = || Submission { payload: payload(1), idempotency_key: Some("key".to_owned()), client: None };
+    let keyed = || Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(1)) };
     let id = rig.queue().submit(keyed()).await.unwrap();
     let lease = claim(rig.queue()).await.lease;
     rig.queue().bury(lease, error("beyond help")).await.unwrap();

@@ -10,7 +10,7 @@ const MOMENT: Duration = Duration::from_millis(1);
 const LONG: Duration = Duration::from_secs(24 * 3600);
 
 async fn submit_with(queue: &dyn Queue, key: &str, seed: u8) -> Result<TaskId, SubmitError> {
-    queue.submit(Submission { payload: payload(seed), idempotency_key: Some(key.to_owned()), client: None }).await
+    queue.submit(Submission { idempotency_key: Some(key.to_owned()), ..Submission::new(payload(seed)) }).await
 }
 
 pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
@@ -20,7 +20,7 @@ pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
     submit(queue, 1).await;
     submit(queue, 2).await;
     for key in [None, Some("other".to_owned())] {
-        match queue.submit(Submission { payload: payload(3), idempotency_key: key, client: None }).await {
+        match queue.submit(Submission { idempotency_key: key, ..Submission::new(payload(3)) }).await {
             Err(SubmitError::Full { retry_after }) => {
                 assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
             }
@@ -40,7 +40,7 @@ pub(crate) async fn a_full_queue_refuses_until_there_is_room<R: Rig>() {
 /// Submits until it is refused, and yields how many were accepted.
 async fn fill(queue: &dyn Queue) -> usize {
     for accepted in 0.. {
-        match queue.submit(Submission { payload: payload(1), idempotency_key: None, client: None }).await {
+        match queue.submit(Submission::new(payload(1))).await {
             Ok(_) => {}
             Err(SubmitError::Overloaded { retry_after }) => {
                 assert!((1..=60).contains(&retry_after.as_secs()), "{retry_after:?}");
@@ -97,7 +97,7 @@ pub(crate) async fn what_would_end_too_late_is_refused<R: Rig>() {
 
 async fn submit_as(queue: &dyn Queue, client: Option<&str>, key: Option<&str>) -> Result<TaskId, SubmitError> {
     let [idempotency_key, client] = [key, client].map(|text| text.map(str::to_owned));
-    queue.submit(Submission { payload: payload(1), idempotency_key, client }).await
+    queue.submit(Submission { idempotency_key, client, ..Submission::new(payload(1)) }).await
 }
 
 fn assert_crowded(result: &Result<TaskId, SubmitError>) {
@@ -266,7 +266,7 @@ pub(crate) async fn an_idempotency_key_yields_the_first_task<R: Rig>() {
     // The wishes belong to the content.
     let mut wishful = payload(1);
     wishful.wishes.threshold = Some(0.5);
-    let again = Submission { payload: wishful, idempotency_key: Some("one".to_owned()), client: None };
+    let again = Submission { idempotency_key: Some("one".to_owned()), ..Submission::new(wishful) };
     assert!(matches!(queue.submit(again).await, Err(SubmitError::Conflict)));
 
     let lease = claim(queue).await.lease;

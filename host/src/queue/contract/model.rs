@@ -281,8 +281,11 @@ impl<R: Rig> Pair<R> {
     async fn submit(&mut self, seed: u8, key: Option<u8>, client: Option<u8>) {
         let idempotency_key = key.map(|key| format!("key {key}"));
         let name = client.map(|client| format!("client {client}"));
-        let result =
-            self.rig.queue().submit(Submission { payload: payload(seed), idempotency_key, client: name }).await;
+        let result = self
+            .rig
+            .queue()
+            .submit(Submission { idempotency_key, client: name, ..Submission::new(payload(seed)) })
+            .await;
         let known =
             self.model.tasks.iter().find(|it| it.key.is_some() && it.key == key && it.phase != Phase::Forgotten);
         match known {

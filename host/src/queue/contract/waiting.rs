@@ -181,7 +181,7 @@ pub(crate) async fn a_closed_queue_sends_away_who_waits_and_refuses_the_next<R: 
     assert!(matches!(queue.extend(held).await, Err(LeaseError::Unavailable(_))));
     assert!(queue.stats().await.is_err() && queue.dead(9).await.is_err());
     assert!(queue.claim(LONG).await.is_err() && queue.ping().await.is_err());
-    let late = queue.submit(Submission { payload: payload(1), idempotency_key: None, client: None }).await;
+    let late = queue.submit(Submission::new(payload(1))).await;
     assert!(matches!(late, Err(SubmitError::Unavailable(_))), "{late:?}");
 }
 

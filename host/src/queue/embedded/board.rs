@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
+use super::clock::Stamp;
 use crate::queue::Stats;
 use crate::task::{State, TaskId};
 
@@ -29,6 +30,8 @@ pub(super) struct Figures {
     pub(super) retry_after: Duration,
     /// One more task would not end in time.
     pub(super) overloaded: bool,
+    /// When there is news of an end to be told.
+    pub(super) next_callback: Option<Stamp>,
 }
 
 /// The board. Locked for moments only.
@@ -39,6 +42,8 @@ pub(super) struct Board(Mutex<Inner>);
 struct Inner {
     tasks: HashMap<TaskId, Entry>,
     figures: Figures,
+    /// Who waits for news of an end.
+    news: Arc<Notify>,
 }
 
 struct Entry {
@@ -61,6 +66,12 @@ impl Board {
         Some((entry.standing, Arc::clone(notify).notified_owned()))
     }
 
+    /// When there is news of an end, and a future that ends when that has changed, even when it is polled late.
+    pub(super) fn watch_news(&self) -> (Option<Stamp>, OwnedNotified) {
+        let inner = self.inner();
+        (inner.figures.next_callback, Arc::clone(&inner.news).notified_owned())
+    }
+
     /// The figures of the whole queue.
     pub(super) fn figures(&self) -> Figures {
         self.inner().figures
@@ -69,7 +80,7 @@ impl Board {
     /// Publishes what changed (`None`: forgotten) and wakes those who wait for it.
     pub(super) fn publish(&self, changes: impl IntoIterator<Item = (TaskId, Option<Standing>)>, figures: Figures) {
         let mut inner = self.inner();
-        inner.figures = figures;
+        inner.note(figures);
         for (id, standing) in changes {
             inner.set(id, standing);
         }
@@ -78,7 +89,7 @@ impl Board {
     /// Publishes all tasks anew.
     pub(super) fn replace(&self, tasks: &HashMap<TaskId, Standing>, figures: Figures) {
         let mut inner = self.inner();
-        inner.figures = figures;
+        inner.note(figures);
         let known: HashSet<TaskId> = inner.tasks.keys().chain(tasks.keys()).copied().collect();
         for id in known {
             inner.set(id, tasks.get(&id).copied());
@@ -92,6 +103,13 @@ impl Board {
 }
 
 impl Inner {
+    fn note(&mut self, figures: Figures) {
+        if figures.next_callback != self.figures.next_callback {
+            self.news.notify_waiters();
+        }
+        self.figures = figures;
+    }
+
     fn set(&mut self, id: TaskId, standing: Option<Standing>) {
         let previous = match standing {
             Some(standing) => match self.tasks.get_mut(&id) {

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::clock::Stamp;
-use super::ledger::Claimed;
+use super::ledger::{Announced, Claimed};
 use super::record::{Client, Idempotency};
-use crate::queue::{DeadError, DeadTask, Lease, LeaseError, SubmitError, Unavailable};
+use crate::queue::{CallbackLease, DeadError, DeadTask, Lease, LeaseError, SubmitError, Unavailable};
 use crate::task::{Outcome, TaskError, TaskId};
 
 /// Where the answer goes.
@@ -23,6 +23,8 @@ pub(super) enum Command {
         idempotency: Option<Idempotency>,
         client: Option<Client>,
         sealed: Vec<u8>,
+        /// The address that its end is told to, sealed.
+        callback: Option<Vec<u8>>,
         answer: Answer<TaskId, SubmitError>,
     },
     Claim {
@@ -70,6 +72,18 @@ pub(super) enum Command {
         id: TaskId,
         answer: Answer<(), DeadError>,
     },
+    ClaimCallback {
+        answer: Answer<Option<Announced>, Unavailable>,
+    },
+    RetryCallback {
+        lease: CallbackLease,
+        delay: Duration,
+        answer: Answer<(), LeaseError>,
+    },
+    EndCallback {
+        lease: CallbackLease,
+        answer: Answer<(), LeaseError>,
+    },
     Ping {
         answer: Answer<(), Unavailable>,
     },
@@ -90,10 +104,13 @@ impl Command {
             | Self::Settle { answer, .. }
             | Self::Bury { answer, .. }
             | Self::Retry { answer, .. }
+            | Self::RetryCallback { answer, .. }
+            | Self::EndCallback { answer, .. }
             | Self::Release { answer: Some(answer), .. } => refuse(answer, words),
             Self::Revoke { answer, .. } => refuse(answer, words),
             Self::Dead { answer, .. } => refuse(answer, words),
             Self::Redeliver { answer, .. } | Self::Purge { answer, .. } => refuse(answer, words),
+            Self::ClaimCallback { answer } => refuse(answer, words),
             Self::Ping { answer } => refuse(answer, words),
             Self::Release { answer: None, .. } | Self::Close => {}
         }

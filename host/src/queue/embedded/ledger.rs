@@ -2,10 +2,17 @@
 //!
 //! Owns the life of a task: who may do what to it, when it is due, when it is over, and what an operator may do after that.
 //! Says what must be written ([`Ledger::take_changes`]). Must never know redb, channels, or what a payload holds.
+//!
+//! # Layout
+//!
+//! - `callbacks`: the news of ends, and who tells it.
+
+mod callbacks;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+pub(super) use self::callbacks::Announced;
 use super::board::Standing;
 use super::clock::Stamp;
 use super::record::{Client, Idempotency, Phase, Task};
@@ -78,6 +85,8 @@ pub(super) struct Ledger {
     dead: BTreeSet<(Stamp, TaskId)>,
     /// One for each task.
     timers: BTreeSet<(Stamp, TaskId)>,
+    /// Ends that are yet to be told, by when the next attempt may begin.
+    callbacks: BTreeSet<(Stamp, TaskId)>,
     keys: HashMap<[u8; 32], TaskId>,
     /// How many tasks wait of each client that has some.
     clients: HashMap<Client, u64>,
@@ -95,6 +104,7 @@ impl Ledger {
             ready: BTreeSet::new(),
             dead: BTreeSet::new(),
             timers: BTreeSet::new(),
+            callbacks: BTreeSet::new(),
             keys: HashMap::new(),
             clients: HashMap::new(),
             next_seq: 0,
@@ -105,6 +115,7 @@ impl Ledger {
             task.submitted = task.submitted.min(now);
             task.since = task.since.min(now);
             let interrupted = task.phase == Phase::Running;
+            task.resume_callback(now, after);
             ledger.insert(id, task, now);
             if interrupted && after == Interruption::Process {
                 ledger.give_back(id, Duration::ZERO, Some("the host stopped".to_owned()), now);
@@ -119,6 +130,7 @@ impl Ledger {
         id: TaskId,
         idempotency: Option<Idempotency>,
         client: Option<Client>,
+        calls_back: bool,
         in_time: bool,
         now: Stamp,
     ) -> Submitted {
@@ -139,7 +151,8 @@ impl Ledger {
         {
             return Submitted::TooManyWaiting;
         }
-        self.insert(id, Task::new(self.next_seq, idempotency, client, now), now);
+        let callback = calls_back.then(Default::default);
+        self.insert(id, Task { callback, ..Task::new(self.next_seq, idempotency, client, now) }, now);
         self.changes.insert(id, None);
         Submitted::New
     }
@@ -255,6 +268,7 @@ impl Ledger {
         self.timers.remove(&(task.timer, id));
         self.ready.remove(&(task.seq, id));
         self.dead.remove(&(task.since, id));
+        self.callbacks.remove(&(task.callback.and_then(|callback| callback.due).unwrap_or_default(), id));
         self.tally(task.phase, task.client, -1);
         if let Some(idempotency) = &task.idempotency {
             self.keys.remove(&idempotency.key);
@@ -279,7 +293,7 @@ impl Ledger {
 
     /// Counts tasks.
     pub(super) fn stats(&self) -> Stats {
-        self.stats
+        Stats { webhooks: self.callbacks.len() as u64, ..self.stats }
     }
 
     /// Whether a task runs, or is due.
@@ -378,6 +392,7 @@ impl Ledger {
         self.tally(before, client, -1);
         self.tally(phase, client, 1);
         self.place(id, now);
+        self.announce(id, now);
         self.changes.insert(id, None);
     }
 
@@ -387,6 +402,7 @@ impl Ledger {
         if let Some(idempotency) = &task.idempotency {
             self.keys.insert(idempotency.key, id);
         }
+        self.callbacks.extend(task.callback.and_then(|callback| callback.due).map(|due| (due, id)));
         self.tasks.insert(id, task);
         self.place(id, now);
     }

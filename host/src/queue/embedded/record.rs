@@ -29,6 +29,9 @@ pub(super) struct Task {
     /// Whose waiting tasks it counts among.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Client>,
+    /// There when its end is to be told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) callback: Option<Callback>,
     /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
@@ -56,6 +59,16 @@ pub(super) enum Phase {
     },
 }
 
+/// How it stands with the news of a task's end. The address lies elsewhere.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Callback {
+    /// Counts attempts to tell, and never goes back: the fence.
+    pub(super) attempts: u32,
+    /// When the next attempt may begin; `None` before the end, and when it was told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) due: Option<Stamp>,
+}
+
 /// What the storage keeps of a client: a keyed hash.
 pub(super) type Client = [u8; 16];
 
@@ -79,6 +92,7 @@ impl Task {
             retries: 0,
             idempotency,
             client,
+            callback: None,
             error: None,
             timer: now,
         }
@@ -92,6 +106,11 @@ impl Task {
     /// Whether its payload must be there.
     pub(super) fn keeps_payload(&self) -> bool {
         !matches!(self.phase, Phase::Ended { kept: false, .. })
+    }
+
+    /// Whether the address that its end is told to must be there.
+    pub(super) fn keeps_callback(&self) -> bool {
+        self.callback.is_some_and(|callback| self.keeps_payload() || callback.due.is_some())
     }
 
     /// What readers see of it.

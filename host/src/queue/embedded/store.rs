@@ -28,6 +28,8 @@ const TASKS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("tasks
 const PAYLOADS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("payloads");
 /// Outcome as JSON.
 const OUTCOMES: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("outcomes");
+/// Sealed address that the task's end is told to.
+const CALLBACKS: TableDefinition<'_, &[u8; 16], &[u8]> = TableDefinition::new("callbacks");
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 
 /// Entry of [`META`]: the version of all of the above.
@@ -54,6 +56,8 @@ pub(super) struct Round<'a> {
     pub(super) changes: &'a Changes,
     /// The sealed payloads of new tasks.
     pub(super) payloads: &'a HashMap<TaskId, Vec<u8>>,
+    /// The sealed addresses that their ends are told to.
+    pub(super) callbacks: &'a HashMap<TaskId, Vec<u8>>,
 }
 
 /// The open file.
@@ -192,6 +196,11 @@ impl Store {
         self.get(PAYLOADS, id, <[u8]>::to_vec)
     }
 
+    /// The sealed address that a task's end is told to; `None` when it was deleted.
+    pub(super) fn callback(&self, id: TaskId) -> Result<Option<Vec<u8>>, Unavailable> {
+        self.get(CALLBACKS, id, <[u8]>::to_vec)
+    }
+
     /// How a task ended; `None` when it has not, was revoked or is forgotten.
     pub(super) fn outcome(&self, id: TaskId) -> Result<Option<Outcome>, Unavailable> {
         self.get(OUTCOMES, id, |json| serde_json::from_slice(json))?
@@ -235,11 +244,13 @@ impl Round<'_> {
         let mut tasks = transaction.open_table(TASKS)?;
         let mut payloads = transaction.open_table(PAYLOADS)?;
         let mut outcomes = transaction.open_table(OUTCOMES)?;
+        let mut callbacks = transaction.open_table(CALLBACKS)?;
         for (id, outcome) in self.changes {
             let Some(task) = self.ledger.task(*id) else {
                 tasks.remove(&id.0)?;
                 payloads.remove(&id.0)?;
                 outcomes.remove(&id.0)?;
+                callbacks.remove(&id.0)?;
                 continue;
             };
             tasks.insert(&id.0, json(task)?.as_slice())?;
@@ -247,6 +258,11 @@ impl Round<'_> {
                 payloads.remove(&id.0)?;
             } else if let Some(payload) = self.payloads.get(id) {
                 payloads.insert(&id.0, payload.as_slice())?;
+            }
+            if !task.keeps_callback() {
+                callbacks.remove(&id.0)?;
+            } else if let Some(callback) = self.callbacks.get(id) {
+                callbacks.insert(&id.0, callback.as_slice())?;
             }
             // What a task had ended with before it was opened again stays until the next outcome: nobody reads it, but for
             // those who saw the end a moment ago.
@@ -324,6 +340,7 @@ fn prepare(database: &Database, fingerprint: [u8; 16], limits: &Limits) -> Resul
     let transaction = begin(database)?;
     transaction.open_table(TASKS)?;
     transaction.open_table(OUTCOMES)?;
+    transaction.open_table(CALLBACKS)?;
     let payloads = transaction.open_table(PAYLOADS)?.iter()?.next().is_some();
     let mut meta = transaction.open_table(META)?;
     meta.insert(FORMAT, THIS_FORMAT)?;

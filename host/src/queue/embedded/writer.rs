@@ -38,6 +38,8 @@ pub(super) struct Writer {
     waiters: VecDeque<Waiter>,
     /// Payloads of this round.
     payloads: HashMap<TaskId, Vec<u8>>,
+    /// Addresses of this round that ends are told to, sealed.
+    callbacks: HashMap<TaskId, Vec<u8>>,
     /// Tasks that were refused because a write failed. They may be on the disk all the same.
     disowned: Vec<TaskId>,
     /// This round must touch the disk even when nothing changed.
@@ -84,6 +86,7 @@ impl Writer {
             drain: Drain::new(),
             waiters: VecDeque::new(),
             payloads: HashMap::new(),
+            callbacks: HashMap::new(),
             disowned: Vec::new(),
             probe: false,
             trouble: None,
@@ -179,14 +182,15 @@ impl Writer {
     /// Applies one command to the ledger. The reply waits for the commit.
     fn apply(&mut self, command: Command, now: Stamp) -> Option<Reply> {
         match command {
-            Command::Submit { id, idempotency, client, sealed, answer } => {
+            Command::Submit { id, idempotency, client, sealed, callback, answer } => {
                 if let Some(trouble) = self.trouble.as_ref().filter(|trouble| now < trouble.paused_until) {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
                 let in_time = self.in_time(now);
-                let result = match self.ledger.submit(id, idempotency, client, in_time, now) {
+                let result = match self.ledger.submit(id, idempotency, client, callback.is_some(), in_time, now) {
                     Submitted::New => {
                         self.payloads.insert(id, sealed);
+                        self.callbacks.extend(callback.map(|sealed| (id, sealed)));
                         Ok(id)
                     }
                     Submitted::Known(first) => Ok(first),
@@ -237,6 +241,11 @@ impl Writer {
             Command::Dead { limit, answer } => reply(answer, Ok::<_, Unavailable>(self.ledger.dead(limit, now))),
             Command::Redeliver { id, answer } => reply(answer, dead(self.ledger.redeliver(id, now))),
             Command::Purge { id, answer } => reply(answer, dead(self.ledger.purge(id))),
+            Command::ClaimCallback { answer } => reply(answer, Ok::<_, Unavailable>(self.ledger.claim_callback(now))),
+            Command::RetryCallback { lease, delay, answer } => {
+                reply(answer, held(self.ledger.retry_callback(lease, delay, now)))
+            }
+            Command::EndCallback { lease, answer } => reply(answer, held(self.ledger.end_callback(lease))),
             Command::Ping { answer } => {
                 self.probe = true;
                 reply(answer, Ok::<_, Unavailable>(()))
@@ -274,7 +283,7 @@ impl Writer {
     /// Writes what changed, and publishes it once it is durable.
     fn commit(&mut self, now: Stamp) -> Result<(), Unavailable> {
         let changes = self.ledger.take_changes();
-        let payloads = std::mem::take(&mut self.payloads);
+        let (payloads, callbacks) = (std::mem::take(&mut self.payloads), std::mem::take(&mut self.callbacks));
         let probe = std::mem::take(&mut self.probe);
         if changes.is_empty() {
             if probe {
@@ -283,7 +292,8 @@ impl Writer {
             }
             return Ok(());
         }
-        let written = self.store.commit(&Round { ledger: &self.ledger, changes: &changes, payloads: &payloads });
+        let round = Round { ledger: &self.ledger, changes: &changes, payloads: &payloads, callbacks: &callbacks };
+        let written = self.store.commit(&round);
         if let Err(words) = written {
             self.disowned.extend(payloads.into_keys());
             return Err(words);
@@ -335,7 +345,12 @@ impl Writer {
 
     fn figures(&self, now: Stamp) -> Figures {
         let stats = self.ledger.stats();
-        Figures { stats, retry_after: self.drain.retry_after(stats.waiting, now), overloaded: !self.in_time(now) }
+        Figures {
+            stats,
+            retry_after: self.drain.retry_after(stats.waiting, now),
+            overloaded: !self.in_time(now),
+            next_callback: self.ledger.next_callback(),
+        }
     }
 
     /// Whether one more task would end before it is too old.

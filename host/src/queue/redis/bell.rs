@@ -19,6 +19,7 @@ const MOST: usize = 64;
 pub(super) struct Bell {
     due: Notify,
     posted: Notify,
+    news: Notify,
     tasks: Mutex<HashMap<TaskId, Watched>>,
 }
 
@@ -43,6 +44,11 @@ impl Bell {
         self.posted.notified()
     }
 
+    /// A future that ends when there is an end to be told. Enable it before looking whether there is one.
+    pub(super) fn news(&self) -> Notified<'_> {
+        self.news.notified()
+    }
+
     /// Watches one task until dropped.
     pub(super) fn watch(&self, id: TaskId) -> Watch<'_> {
         let mut tasks = self.tasks();
@@ -51,7 +57,7 @@ impl Bell {
         Watch { bell: self, id, changed: Arc::clone(&watched.changed) }
     }
 
-    /// Wakes whom a message of the scripts concerns: `+N`, `!`, or the digits of a task's id.
+    /// Wakes whom a message of the scripts concerns: `+N`, `!`, `@`, or the digits of a task's id.
     pub(super) fn ring(&self, message: &[u8]) {
         if let Some(count) = message.strip_prefix(b"+") {
             let count = std::str::from_utf8(count).ok().and_then(|digits| digits.parse().ok()).unwrap_or(1);
@@ -60,6 +66,10 @@ impl Bell {
         }
         if message == b"!" {
             self.posted.notify_waiters();
+            return;
+        }
+        if message == b"@" {
+            self.news.notify_one();
             return;
         }
         let mut id = [0; 16];
@@ -74,6 +84,7 @@ impl Bell {
     pub(super) fn ring_all(&self) {
         self.due.notify_waiters();
         self.posted.notify_waiters();
+        self.news.notify_one();
         self.tasks().values().for_each(|watched| watched.changed.notify_waiters());
     }
 

@@ -165,8 +165,7 @@ async fn an_idempotency_key_yields_one_task_from_fifty_clients_of_two_nodes() {
         .map(|client| {
             let node = Arc::clone(&nodes[client % 2]);
             tokio::spawn(async move {
-                let submission =
-                    Submission { payload: payload(1), idempotency_key: Some("key".to_owned()), client: None };
+                let submission = Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(1)) };
                 node.submit(submission).await.unwrap()
             })
         })
@@ -267,11 +266,11 @@ async fn photographs_are_deleted_by_the_write_that_ends_their_task() {
 #[tokio::test]
 async fn what_is_not_accepted_leaves_no_photographs() {
     let rig = Node::new(contract::Limits { max_length: 1, ..LIMITS }).await;
-    let keyed = |seed| Submission { payload: payload(seed), idempotency_key: Some("key".to_owned()), client: None };
+    let keyed = |seed| Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(seed)) };
     let first = rig.queue().submit(keyed(1)).await.unwrap();
     assert_eq!(rig.queue().submit(keyed(1)).await.unwrap(), first);
     assert!(matches!(rig.queue().submit(keyed(2)).await, Err(SubmitError::Conflict)));
-    let other = Submission { payload: payload(3), idempotency_key: None, client: None };
+    let other = Submission::new(payload(3));
     assert!(matches!(rig.queue().submit(other).await, Err(SubmitError::Full { .. })));
     let payloads = rig.house.server.command("EVAL \"return #redis.call('KEYS','*:payload:*')\" 0");
     assert_eq!(payloads, b":1\r\n");
@@ -283,9 +282,10 @@ async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
     let queue = rig.queue();
     let client = || Some("a client".to_owned());
     let keyed = |seed, key: &str| Submission {
-        payload: payload(seed),
         idempotency_key: Some(key.to_owned()),
         client: client(),
+        callback: Some("https://hooks.example.org/".to_owned()),
+        ..Submission::new(payload(seed))
     };
     for (seed, key) in [(1, "a"), (2, "b"), (3, "c"), (4, "d")] {
         queue.submit(keyed(seed, key)).await.unwrap();
@@ -306,7 +306,7 @@ async fn nothing_is_left_of_tasks_that_are_forgotten_and_all_else_expires() {
 }
 
 #[tokio::test]
-async fn neither_photographs_nor_keys_nor_clients_lie_readable_on_the_server() {
+async fn neither_photographs_nor_keys_nor_clients_nor_addresses_lie_readable_on_the_server() {
     let house = House::new(&["--appendonly", "yes", "--appendfsync", "always"]);
     let queue = house.node(contract::Limits { max_waiting_per_client: Some(1), ..WIDE }).await;
     let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
@@ -316,6 +316,7 @@ async fn neither_photographs_nor_keys_nor_clients_lie_readable_on_the_server() {
             payload,
             idempotency_key: Some("passport 123456".to_owned()),
             client: Some("192.0.2.77".to_owned()),
+            callback: Some("https://hooks.example.org/".to_owned()),
         })
         .await
         .unwrap();
@@ -324,7 +325,7 @@ async fn neither_photographs_nor_keys_nor_clients_lie_readable_on_the_server() {
         bytes.extend(std::fs::read(entry.unwrap().path()).unwrap());
     }
     assert!(bytes.windows(14).any(|window| window == b"{test}:payload"), "the submission is in the file");
-    for secret in ["a face, in full", "another face", "passport", "192.0.2"] {
+    for secret in ["a face, in full", "another face", "passport", "192.0.2", "hooks.example"] {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }

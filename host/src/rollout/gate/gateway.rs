@@ -135,7 +135,7 @@ impl Asker<'_> {
 }
 
 fn desk(queue: Arc<dyn Queue>) -> Desk {
-    Desk { queue, client: None, body_limit: BODY, shutdown: CancellationToken::new() }
+    Desk { queue, client: None, callbacks: Arc::default(), body_limit: BODY, shutdown: CancellationToken::new() }
 }
 
 fn told(

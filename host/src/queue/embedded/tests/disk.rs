@@ -87,7 +87,7 @@ async fn a_full_disk_is_told_and_survived() {
 
     faults.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
-        let refused = queue.submit(Submission { payload: payload(3), idempotency_key: None, client: None }).await;
+        let refused = queue.submit(Submission::new(payload(3))).await;
         match refused {
             Err(SubmitError::Unavailable(e)) => {
                 assert!(e.to_string().contains("No space left on device"), "{e}");
@@ -131,7 +131,7 @@ async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
         faults.full.store(turn % 5 == 3, Ordering::SeqCst);
         faults.unsynced.store(turn % 7 == 2, Ordering::SeqCst);
         clock.0.fetch_add(20, Ordering::SeqCst);
-        match queue.submit(Submission { payload: payload(turn), idempotency_key: None, client: None }).await {
+        match queue.submit(Submission::new(payload(turn))).await {
             Ok(id) => accepted.push((id, turn)),
             Err(SubmitError::Unavailable(_)) => refused += 1,
             Err(other) => panic!("{other:?}"),
@@ -161,7 +161,7 @@ async fn what_was_refused_is_not_done_although_the_disk_has_it() {
     let kept = submit(&queue, 1).await;
 
     faults.unsynced.store(true, Ordering::SeqCst);
-    let submission = Submission { payload: payload(2), idempotency_key: Some("key".to_owned()), client: None };
+    let submission = Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(2)) };
     assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
     faults.unsynced.store(false, Ordering::SeqCst);
     let store::Opened { tasks, .. } = {
@@ -174,7 +174,7 @@ async fn what_was_refused_is_not_done_although_the_disk_has_it() {
     clock.0.fetch_add(500, Ordering::SeqCst);
     queue.ping().await.unwrap();
     assert_eq!(counts(&queue).await, [1, 0, 0, 0]);
-    let again = Submission { payload: payload(3), idempotency_key: Some("key".to_owned()), client: None };
+    let again = Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(3)) };
     let again = queue.submit(again).await.unwrap();
     queue.close().await;
     let queue = open(&options, &clock, Box::new(store::open_file)).unwrap();

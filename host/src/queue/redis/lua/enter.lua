@@ -7,6 +7,7 @@ local node, fingerprint = ARGV[6], ARGV[7]
 local known = redis.call('GET', prefix .. 'fingerprint')
 if known ~= fingerprint then
   local sealed = redis.call('ZCARD', overdue) + redis.call('ZCARD', running) + redis.call('ZCOUNT', kept, now, '+inf')
+    + redis.call('ZCARD', callbacks)
   if known and sealed > 0 then return -1 end
 end
 if node == '' then return 0 end

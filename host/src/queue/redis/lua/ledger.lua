@@ -6,7 +6,8 @@
 -- ARGV[6-]  what the script itself needs.
 --
 -- {name}:task:ID    hash: phase (W waiting, R running, S success, F failure, X revoked), seq, submitted, delivery, released,
---                   retries, and where there are such: node, error, key, client, outcome (JSON)
+--                   retries, and where there are such: node, error, key, client, outcome (JSON), callback (the sealed address
+--                   that its end is told to), attempts (to tell it; the fence)
 -- {name}:payload:ID the sealed photographs
 -- {name}:key:HASH   'ID DIGEST' of the task that an idempotency key yields
 -- {name}:ready      tasks that are due, by the order of their submission
@@ -17,12 +18,14 @@
 -- {name}:ended      by when the task is forgotten
 -- {name}:dead       those of the ended that were given up, likewise
 -- {name}:kept       those of the dead whose photographs are still there, by when they are deleted
+-- {name}:callbacks  those of the ended whose end is yet to be told, by when the next attempt may begin
 -- {name}:node:NAME  what a node runs
 -- {name}:seq, {name}:drain, {name}:fingerprint, {name}:clock   the last task's place in line, how fast the queue drains,
 --                   which key the photographs are sealed with, and the queue's time
 -- {name}:limits     those that the last node to join went by (JSON), for who only visits
 --
--- Published on '{name}:events': the id of a task that has ended or whose lease was lost; '+N' when N tasks became due.
+-- Published on '{name}:events': the id of a task that has ended or whose lease was lost; '+N' when N tasks became due;
+-- '@' when there is an end to be told.
 --
 -- The sets decide when something happens. The server's own expiry is a net below them, for what no node is left to tend,
 -- and therefore comes later by SLACK.
@@ -60,6 +63,7 @@ end
 local ready, delayed, overdue = prefix .. 'ready', prefix .. 'delayed', prefix .. 'overdue'
 local running, ended = prefix .. 'running', prefix .. 'ended'
 local dead, kept = prefix .. 'dead', prefix .. 'kept'
+local callbacks = prefix .. 'callbacks'
 
 local function task_key(id) return prefix .. 'task:' .. id end
 local function payload_key(id) return prefix .. 'payload:' .. id end
@@ -118,6 +122,13 @@ local function payload_left(task)
   return tonumber(at) - now
 end
 
+-- Deletes the address that a task's end is told to, unless the task may be opened again or is yet to be told of.
+local function drop_callback(id)
+  if not redis.call('ZSCORE', kept, id) and not redis.call('ZSCORE', callbacks, id) then
+    redis.call('HDEL', task_key(id), 'callback')
+  end
+end
+
 -- Ends a task: S, F or X. `outcome` is JSON, or nil for what was revoked. The payload goes, but for a task that is given up
 -- before its time.
 local function finish(task, phase, outcome, given_up)
@@ -136,6 +147,11 @@ local function finish(task, phase, outcome, given_up)
   redis.call('ZADD', ended, now + result_ttl, task.id)
   if given_up then redis.call('ZADD', dead, now + result_ttl, task.id) end
   keep(task, result_ttl)
+  if phase ~= 'X' and redis.call('HGET', task_key(task.id), 'callback') then
+    redis.call('ZADD', callbacks, now, task.id)
+    tell('@')
+  end
+  drop_callback(task.id)
   tell(task.id)
   task.phase, task.outcome = phase, outcome or false
 end
@@ -191,7 +207,7 @@ end
 local function forget(id, task)
   if task and task.key then redis.call('DEL', idempotency_key(task.key)) end
   redis.call('DEL', task_key(id), payload_key(id))
-  for _, set in ipairs({ ready, delayed, overdue, running, ended, dead, kept }) do redis.call('ZREM', set, id) end
+  for _, set in ipairs({ ready, delayed, overdue, running, ended, dead, kept, callbacks }) do redis.call('ZREM', set, id) end
   rest()
 end
 
@@ -215,6 +231,7 @@ local function current(id)
   if until_then and tonumber(until_then) <= now then
     redis.call('DEL', payload_key(id))
     redis.call('ZREM', kept, id)
+    drop_callback(id)
   end
   return task
 end
@@ -224,6 +241,11 @@ local function held(id, delivery)
   local task = current(id)
   if task and task.phase == 'R' and string.format('%d', task.delivery) == delivery then return task end
   return nil
+end
+
+-- Whether this attempt to tell of a task's end is the newest.
+local function telling(id, attempt)
+  return current(id) and redis.call('ZSCORE', callbacks, id) and redis.call('HGET', task_key(id), 'attempts') == attempt
 end
 
 -- Does what time does by itself, for at most `most` tasks of each set. True when that was all.

@@ -96,7 +96,7 @@ async fn a_user_needs_no_more_than_the_documentation_says() {
     let queue = Redis::open(Options { node: Some("a".to_owned()), ..options() }).await.unwrap();
     queue.ping().await.unwrap();
     let [idempotency_key, client] = ["key", "client"].map(|text| Some(text.to_owned()));
-    let keyed = Submission { payload: payload(1), idempotency_key, client };
+    let keyed = Submission { idempotency_key, client, ..Submission::new(payload(1)) };
     queue.submit(keyed).await.unwrap();
     let lease = claim(&queue).await.lease;
     queue.extend(lease).await.unwrap();

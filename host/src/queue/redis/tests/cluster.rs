@@ -96,7 +96,7 @@ async fn a_queue_lives_in_a_cluster_and_moves_with_its_slot() {
     let mut moved = 0;
     loop {
         assert!(queue.ping().await.is_err(), "{moved} keys have moved");
-        let late = queue.submit(Submission { payload: payload(9), idempotency_key: None, client: None }).await;
+        let late = queue.submit(Submission::new(payload(9))).await;
         assert!(matches!(late, Err(SubmitError::Unavailable(_))), "{late:?}");
         let listed = text(from, &format!("CLUSTER GETKEYSINSLOT {slot} 2"));
         let keys: Vec<_> = listed.lines().filter(|line| line.starts_with("{test}")).collect();

@@ -62,8 +62,7 @@ async fn kill_under_load(watched: &Watched, queue: &Arc<Redis>) -> Told {
             tokio::spawn(async move {
                 let mut ids = Vec::new();
                 while !stop.load(Ordering::SeqCst) {
-                    match queue.submit(Submission { payload: payload(seed), idempotency_key: None, client: None }).await
-                    {
+                    match queue.submit(Submission::new(payload(seed))).await {
                         Ok(id) => {
                             ids.push(id);
                             accepted.fetch_add(1, Ordering::SeqCst);
@@ -191,7 +190,7 @@ async fn what_too_few_replicas_have_is_not_confirmed() {
     let id = submit(&queue, 1).await;
     replica.signal(libc::SIGSTOP);
     let start = Instant::now();
-    let keyed = || Submission { payload: payload(2), idempotency_key: Some("key".to_owned()), client: None };
+    let keyed = || Submission { idempotency_key: Some("key".to_owned()), ..Submission::new(payload(2)) };
     let (refused, ready, seen) = tokio::join!(queue.submit(keyed()), queue.ping(), queue.status(id, Duration::ZERO));
     let told = refused.expect_err("nobody has it").to_string();
     assert!(told.contains("0 of 1 replicas") && told.contains("queue.wait_replicas"), "{told}");

@@ -18,9 +18,7 @@ async fn a_server_that_is_killed_loses_no_accepted_task() {
             let (queue, accepted) = (Arc::clone(&queue), Arc::clone(&accepted));
             tokio::spawn(async move {
                 let mut ids = Vec::new();
-                while let Ok(id) =
-                    queue.submit(Submission { payload: payload(seed), idempotency_key: None, client: None }).await
-                {
+                while let Ok(id) = queue.submit(Submission::new(payload(seed))).await {
                     ids.push((id, seed));
                     accepted.fetch_add(1, Ordering::SeqCst);
                 }
@@ -70,7 +68,7 @@ async fn without_a_server_all_are_refused_at_once_and_go_on_alone() {
     assert!(claimed.is_err() && seen.is_err(), "{claimed:?}, {seen:?}");
     let start = Instant::now();
     for _ in 0..50 {
-        let submission = Submission { payload: payload(2), idempotency_key: None, client: None };
+        let submission = Submission::new(payload(2));
         assert!(matches!(queue.submit(submission).await, Err(SubmitError::Unavailable(_))));
         assert!(queue.ping().await.is_err() && queue.stats().await.is_err());
         assert!(matches!(queue.settle(lease, success(1)).await, Err(LeaseError::Unavailable(_))));
@@ -131,7 +129,7 @@ async fn a_server_that_is_full_takes_no_tasks_but_ends_them() {
     let lease = claim(&queue).await.lease;
     let large = || Payload { photographs: [vec![1; 1 << 20], vec![2; 1 << 20]], wishes: Default::default() };
     let refused = loop {
-        if let Err(error) = queue.submit(Submission { payload: large(), idempotency_key: None, client: None }).await {
+        if let Err(error) = queue.submit(Submission::new(large())).await {
             break error;
         }
     };
@@ -173,7 +171,7 @@ async fn a_server_that_is_not_there_yet_is_waited_for() {
     assert!(error.contains("127.0.0.1") && error.contains("queue.url"), "{error}");
 
     let queue = timeout(AT_MOST, named()).await.expect("it does not hang").expect("it waits");
-    let submission = || Submission { payload: payload(2), idempotency_key: None, client: None };
+    let submission = || Submission::new(payload(2));
     let start = Instant::now();
     assert!(matches!(queue.submit(submission()).await, Err(SubmitError::Unavailable(_))));
     assert!(queue.ping().await.is_err() && queue.claim(LONG).await.is_err() && queue.status(id, LONG).await.is_err());

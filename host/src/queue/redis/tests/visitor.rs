@@ -50,6 +50,6 @@ async fn a_visitor_goes_by_the_limits_of_the_nodes() {
 }
 
 async fn counts_of(admin: &dyn Admin) -> [u64; 4] {
-    let Stats { waiting, running, ended, dead } = admin.stats().await.unwrap();
+    let Stats { waiting, running, ended, dead, .. } = admin.stats().await.unwrap();
     [waiting, running, ended, dead]
 }

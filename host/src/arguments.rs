@@ -82,6 +82,12 @@ pub(crate) enum Command {
     /// well, else 1.
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(Doctor),
+    /// Ask whether a host is ready, for health checks of containers.
+    ///
+    /// Asks /readyz of the public listener that the configuration names. The exit status is 0 when all is well, else 1, and stderr
+    /// then says why.
+    #[command(after_help = HEALTH_EXAMPLES)]
+    Health(Health),
     /// Sign components, check signatures, and put components, models and policy into one bundle.
     #[command(after_help = components::EXAMPLES)]
     Components(components::Components),
@@ -168,6 +174,14 @@ pub(crate) struct Man {
     pub(crate) out: Option<PathBuf>,
 }
 
+/// Flags of `visavis health`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Health {
+    /// What to ask instead: any URL of http that answers 2xx when all is well.
+    #[arg(long, value_name = "URL")]
+    pub(crate) url: Option<String>,
+}
+
 impl Arguments {
     /// The flags that stand for configuration keys, as they were typed.
     pub(crate) fn overrides(&self) -> Vec<Override> {
@@ -242,6 +256,11 @@ const MAN_EXAMPLES: &str = "\
 Examples:
   visavis man | man -l -
   visavis man --out /usr/local/share/man/man1";
+
+const HEALTH_EXAMPLES: &str = "\
+Examples:
+  visavis health
+  visavis health --url http://127.0.0.1:8080/healthz";
 
 #[cfg(test)]
 mod tests {

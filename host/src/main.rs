@@ -87,6 +87,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Queue(queue) => runtime.block_on(cli::queue::run(&config, &queue.command)),
         Command::Nodes(nodes) => runtime.block_on(cli::nodes::run(&config, &nodes)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
+        Command::Health(health) => Ok(runtime.block_on(cli::health::run(&config, &health))),
         Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
         Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     }

@@ -98,17 +98,27 @@ fn the_health_check_of_the_compose_file_tells_ready_from_not() {
     let compose = documents("deploy/compose.yaml").swap_remove(0);
     let test = compose["services"]["node"]["healthcheck"]["test"].as_array().expect("a command");
     let words: Vec<_> = test.iter().map(|it| it.as_str().expect("a word")).collect();
-    assert_eq!(words[..3], ["CMD", "bash", "-c"]);
-    // Compose takes two dollars for one.
-    let script = words[3].replace("$$", "$");
+    assert_eq!(words[..2], ["CMD", "visavis"]);
+    // In a container all addresses are listened to.
+    assert!(read("deploy/Dockerfile").contains("VISAVIS_SERVER__LISTEN=0.0.0.0:8080"));
     let ask = |port: u16| {
-        let script = script.replace("/8080", &format!("/{port}"));
-        Command::new("bash").args(["-c", &script]).output().expect("bash starts").status.success()
+        let setup = Setup::new().set("VISAVIS_SERVER__LISTEN", &format!("0.0.0.0:{port}"));
+        let output = setup.run(&words[2..]);
+        (output.status.code(), String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned())
     };
-    assert!(ask(shared().address().port()));
+    assert_eq!(ask(shared().address().port()), (Some(0), "ready\n".to_owned()));
     // It listens and has no Redis: alive, but not ready.
     let away = Setup::new().start_unready(&["--queue", "redis://127.0.0.1:1", "--role", "edge"]);
     assert_eq!(away.client().get("/healthz").status, 200);
-    assert!(!ask(away.address().port()));
+    let (status, told) = ask(away.address().port());
+    assert!(status == Some(1) && told.contains("answered 503") && told.contains("queue_unavailable"), "{told}");
+    let alive = format!("http://{}/healthz", away.address());
+    assert_eq!(Setup::new().run(["health", "--url", &alive]).status.code(), Some(0));
+    let port = away.address().port();
     drop(away);
+    let (status, told) = ask(port);
+    assert!(status == Some(1) && told.contains("nobody answers"), "{told}");
+    let worker = Setup::new().set("VISAVIS_SERVER__ROLE", "worker").run(["health"]);
+    let told = String::from_utf8_lossy(&worker.stderr).into_owned();
+    assert!(worker.status.code() == Some(1) && told.contains("--url"), "{told}");
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use self::folder::Folder;
 use self::service::Service;
 pub(crate) use self::token::Token;
+use crate::queue::Queue;
 use crate::rollout::Rollout;
 use crate::wire;
 
@@ -41,7 +42,13 @@ pub(crate) struct Config {
 }
 
 /// Serves until `shutdown` is cancelled; an operator may cancel it as well.
-pub(crate) async fn run(listener: TcpListener, config: Config, rollout: Arc<Rollout>, shutdown: CancellationToken) {
-    let service = Arc::new(Service::new(config, rollout, shutdown.clone()));
+pub(crate) async fn run(
+    listener: TcpListener,
+    config: Config,
+    rollout: Arc<Rollout>,
+    queue: Arc<dyn Queue>,
+    shutdown: CancellationToken,
+) {
+    let service = Arc::new(Service::new(config, rollout, queue, shutdown.clone()));
     wire::serve(listener, LIMITS, service, shutdown).await;
 }

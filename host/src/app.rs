@@ -115,7 +115,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         };
         let admin = async {
             if let Some((listener, admin)) = operators {
-                admin::run(listener, admin, Arc::clone(&rollout), shutdown.clone()).await;
+                admin::run(listener, admin, Arc::clone(&rollout), Arc::clone(&queue), shutdown.clone()).await;
             }
         };
         let folder = async {

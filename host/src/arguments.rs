@@ -88,6 +88,13 @@ pub(crate) enum Command {
     /// then says why.
     #[command(after_help = HEALTH_EXAMPLES)]
     Health(Health),
+    /// Remove tasks with all that is stored of them: photographs, result, error. Their clients are then told that there is no
+    /// such task.
+    ///
+    /// Asks the running host that `server.admin` names. The exit status is 0 when all were removed, 1 when one was unknown, and 2
+    /// when the host could not be asked.
+    #[command(after_help = PURGE_EXAMPLES)]
+    Purge(Purge),
     /// Sign components, check signatures, and put components, models and policy into one bundle.
     #[command(after_help = components::EXAMPLES)]
     Components(components::Components),
@@ -182,6 +189,14 @@ pub(crate) struct Health {
     pub(crate) url: Option<String>,
 }
 
+/// Arguments of `visavis purge`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Purge {
+    /// The tasks.
+    #[arg(value_name = "TASK", required = true)]
+    pub(crate) ids: Vec<String>,
+}
+
 impl Arguments {
     /// The flags that stand for configuration keys, as they were typed.
     pub(crate) fn overrides(&self) -> Vec<Override> {
@@ -261,6 +276,10 @@ const HEALTH_EXAMPLES: &str = "\
 Examples:
   visavis health
   visavis health --url http://127.0.0.1:8080/healthz";
+
+const PURGE_EXAMPLES: &str = "\
+Examples:
+  visavis purge face_verification_7d4f10a35d3fe5a99770514f1865c0b7";
 
 #[cfg(test)]
 mod tests {

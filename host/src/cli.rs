@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `queue`, `nodes`, `health`: one command each.
+//! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `queue`, `nodes`, `health`, `purge`: one command each.
 //! - `manual`: completions for shells, and manual pages.
 //! - `batch`: many pairs at once, for the first two.
 //! - `operator`: questions to a running host. `table`: columns that stand below each other. `paint`: colours.
@@ -20,6 +20,7 @@ pub(crate) mod manual;
 pub(crate) mod nodes;
 mod operator;
 mod paint;
+pub(crate) mod purge;
 pub(crate) mod queue;
 mod table;
 pub(crate) mod verify;

@@ -88,6 +88,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Nodes(nodes) => runtime.block_on(cli::nodes::run(&config, &nodes)),
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
         Command::Health(health) => Ok(runtime.block_on(cli::health::run(&config, &health))),
+        Command::Purge(purge) => runtime.block_on(cli::purge::run(&config, &purge)),
         Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
         Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     }

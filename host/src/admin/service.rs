@@ -16,8 +16,10 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::Config;
+use crate::queue::Queue;
 use crate::rollout::{Order, Refusal, Rollout, What};
 use crate::runtime::Slot;
+use crate::task::TaskId;
 use crate::wire::{self, closing, full, problem};
 
 /// How long a deployment's body may take to arrive.
@@ -38,6 +40,7 @@ const BY: &str = "visavis-by";
 pub(super) struct Service {
     config: Config,
     rollout: Arc<Rollout>,
+    queue: Arc<dyn Queue>,
     shutdown: CancellationToken,
 }
 
@@ -74,6 +77,7 @@ impl wire::Service for Service {
                 Ok(nodes) => json(StatusCode::OK, &serde_json::json!({ "nodes": nodes })),
                 Err(error) => wire::busy("queue_unavailable", &error.to_string(), 5),
             },
+            (Method::DELETE, ["tasks", id]) => self.purge(id, &by).await,
             (Method::POST, ["drain"]) => {
                 tracing::info!(by, "an operator asked this host to drain");
                 self.shutdown.cancel();
@@ -81,15 +85,47 @@ impl wire::Service for Service {
             }
             (_, ["components"] | ["nodes"]) => only("GET"),
             (_, ["components", _]) => only("PUT, DELETE"),
+            (_, ["tasks", _]) => only("DELETE"),
             (_, ["components", _, "rollback"] | ["drain"]) => only("POST"),
-            _ => problem(StatusCode::NOT_FOUND, "not_found", "operators find /components, /nodes and /drain here"),
+            _ => problem(
+                StatusCode::NOT_FOUND,
+                "not_found",
+                "operators find /components, /nodes, /tasks and /drain here",
+            ),
         }
     }
 }
 
 impl Service {
-    pub(super) fn new(config: Config, rollout: Arc<Rollout>, shutdown: CancellationToken) -> Self {
-        Self { config, rollout, shutdown }
+    pub(super) fn new(
+        config: Config,
+        rollout: Arc<Rollout>,
+        queue: Arc<dyn Queue>,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { config, rollout, queue, shutdown }
+    }
+
+    /// Removes a task with its photographs and its result.
+    async fn purge(&self, id: &str, by: &str) -> Answer {
+        let id: TaskId = match id.parse() {
+            Ok(id) => id,
+            Err(why) => {
+                let why = format!("{id:?} names no task: {why}");
+                return problem(StatusCode::BAD_REQUEST, "malformed_request", &why);
+            }
+        };
+        match self.queue.forget(id).await {
+            Ok(true) => {
+                tracing::info!(target: "visavis::audit", %id, by, "purged a task");
+                json(StatusCode::OK, &serde_json::json!({ "task_id": id, "purged": true }))
+            }
+            Ok(false) => {
+                let why = format!("there is no task {id}, or it is forgotten");
+                problem(StatusCode::NOT_FOUND, "not_found", &why)
+            }
+            Err(error) => wire::busy("queue_unavailable", &error.to_string(), 5),
+        }
     }
 
     fn refuse(&self, request: &Request<Incoming>) -> Option<Answer> {

@@ -38,6 +38,20 @@ impl Question {
 
 /// Asks the host at `server.admin`, and yields its JSON. A refusal is an error in the host's own words.
 pub(super) async fn ask(config: &Config, question: Question) -> anyhow::Result<Value> {
+    let (status, answer) = answer(config, question).await?;
+    if !status.is_success() {
+        bail!("{}", words(&answer));
+    }
+    Ok(answer)
+}
+
+/// What a host says when it refuses.
+pub(super) fn words(answer: &Value) -> &str {
+    answer["detail"].as_str().unwrap_or("the host refused without a word")
+}
+
+/// The same, where a refusal is an answer.
+pub(super) async fn answer(config: &Config, question: Question) -> anyhow::Result<(StatusCode, Value)> {
     let Some(address) = config.server.admin else {
         bail!(
             "server.admin is off, so no host can be asked; set it to the address that the host listens on for operators"
@@ -75,10 +89,7 @@ pub(super) async fn ask(config: &Config, question: Question) -> anyhow::Result<V
             config.server.admin_token_file.display()
         );
     }
-    if !status.is_success() {
-        bail!("{}", answer["detail"].as_str().unwrap_or("the host refused without a word"));
-    }
-    Ok(answer)
+    Ok((status, answer))
 }
 
 fn token(path: &Path) -> anyhow::Result<String> {

@@ -65,6 +65,10 @@ pub(crate) trait Admin: Send + Sync + 'static {
     /// Removes a task that was given up, with its payload and its idempotency key: from then on it is unknown.
     async fn purge(&self, id: TaskId) -> Result<(), DeadError>;
 
+    /// Removes a task, wherever it stands, with its payload, its outcome, its idempotency key and whom to tell of its end: from
+    /// then on it is unknown, and whoever does it has lost the lease. Yields whether there was such a task.
+    async fn forget(&self, id: TaskId) -> Result<bool, Unavailable>;
+
     /// Writes what was asked for so far and lets go of the storage. A claim that waits ends without a task, and who waits for
     /// a task's end is told that the queue is unavailable. So is whoever asks anything later, also what could still be known.
     async fn close(&self);

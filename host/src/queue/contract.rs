@@ -6,6 +6,7 @@
 //!
 //! - `callbacks`: the news of ends, and who tells it.
 //! - `dead`: tasks that were given up, and what an operator does with them.
+//! - `forget`: tasks that an operator removes.
 //! - `life`: what may happen to one task, and who may do it.
 //! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
 //! - `waiting`: who is woken when, and many callers at once.
@@ -13,6 +14,7 @@
 
 pub(super) mod callbacks;
 pub(super) mod dead;
+pub(super) mod forget;
 pub(super) mod life;
 pub(super) mod limits;
 pub(super) mod model;
@@ -92,6 +94,9 @@ macro_rules! contract {
             dead::only_the_dead_are_redelivered_or_purged,
             dead::the_dead_survive_a_crash_and_are_forgotten_in_time,
             dead::the_dead_are_listed_in_the_order_of_their_end,
+            forget::a_task_is_removed_wherever_it_stands,
+            forget::who_waits_for_a_removed_task_is_told,
+            forget::nothing_of_a_removed_task_comes_back,
             limits::a_full_queue_refuses_until_there_is_room,
             limits::what_would_end_too_late_is_refused,
             limits::a_client_with_too_many_waiting_is_refused_and_others_are_not,

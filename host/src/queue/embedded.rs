@@ -265,6 +265,10 @@ impl Admin for Embedded {
         self.handle.purge(id).await
     }
 
+    async fn forget(&self, id: TaskId) -> Result<bool, Unavailable> {
+        self.handle.forget(id).await
+    }
+
     async fn close(&self) {
         self.handle.close().await;
     }

@@ -129,6 +129,45 @@ fn the_dead_of_many_nodes_are_opened_while_the_nodes_run() {
 }
 
 #[test]
+fn a_task_is_purged_wherever_it_stands_with_all_that_is_stored_of_it() {
+    let redis = Redis::start();
+    let shared_queue = redis.url();
+    for url in [None, Some(&shared_queue)] {
+        let setup = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1");
+        let host = match url {
+            None => setup.start(),
+            Some(url) => setup.start_with(&["--queue", url]),
+        };
+        let client = host.client();
+        let ended = client.submit(&Form::photos("obama.jpg", "obama2.jpg"));
+        assert_eq!(client.ended(&ended)["status"], "SUCCESS");
+        let open: Vec<_> = (0..6).map(|_| client.submit(&Form::photos("obama.jpg", "obama2.jpg"))).collect();
+        let admin = host.operators().to_string();
+        let purge = |ids: &[&str]| {
+            let setup = host.setup().clone().set("VISAVIS_SERVER__ADMIN", &admin);
+            setup.run(["purge"].iter().chain(ids))
+        };
+        let done = purge(&[&ended, &open[5]]);
+        assert!(done.status.success(), "{}", stderr(&done));
+        assert_eq!(stdout(&done), format!("{ended} is removed\n{} is removed\n", open[5]));
+        for id in [&ended, &open[5]] {
+            assert_eq!(client.get(&format!("/status/{id}")).status, 404);
+        }
+        let again = purge(&[&ended]);
+        assert!(again.status.code() == Some(1) && stderr(&again).contains("no task"), "{}", stderr(&again));
+        let strange = purge(&["x"]);
+        assert!(strange.status.code() == Some(2) && stderr(&strange).contains("'x'"), "{}", stderr(&strange));
+        assert_eq!(host.operator().send("DELETE", "/tasks/x", &[], &[]).problem(), "malformed_request");
+        let stranger = host.operator().stranger().send("DELETE", &format!("/tasks/{}", open[0]), &[], &[]);
+        assert_eq!((stranger.status, stranger.problem().as_str()), (401, "unauthorized"));
+        for id in &open[..5] {
+            assert_eq!(client.ended(id)["status"], "SUCCESS", "the others are left alone");
+        }
+        assert_eq!(host.log().matches("purged a task").count(), 2);
+    }
+}
+
+#[test]
 fn a_queue_that_is_not_there_is_an_error_and_none_is_made() {
     let setup = Setup::new();
     let nowhere = setup.folder().join("nowhere/queue.redb");

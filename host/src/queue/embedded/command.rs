@@ -72,6 +72,10 @@ pub(super) enum Command {
         id: TaskId,
         answer: Answer<(), DeadError>,
     },
+    Forget {
+        id: TaskId,
+        answer: Answer<bool, Unavailable>,
+    },
     ClaimCallback {
         answer: Answer<Option<Announced>, Unavailable>,
     },
@@ -110,6 +114,7 @@ impl Command {
             Self::Revoke { answer, .. } => refuse(answer, words),
             Self::Dead { answer, .. } => refuse(answer, words),
             Self::Redeliver { answer, .. } | Self::Purge { answer, .. } => refuse(answer, words),
+            Self::Forget { answer, .. } => refuse(answer, words),
             Self::ClaimCallback { answer } => refuse(answer, words),
             Self::Ping { answer } => refuse(answer, words),
             Self::Release { answer: None, .. } | Self::Close => {}

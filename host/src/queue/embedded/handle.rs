@@ -100,6 +100,10 @@ impl Admin for Handle {
         self.ask(|answer| Command::Purge { id, answer }).await
     }
 
+    async fn forget(&self, id: TaskId) -> Result<bool, Unavailable> {
+        self.ask(|answer| Command::Forget { id, answer }).await
+    }
+
     async fn close(&self) {
         self.closed.cancel();
         // A writer that has ended already takes no commands.

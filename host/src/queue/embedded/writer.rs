@@ -241,6 +241,11 @@ impl Writer {
             Command::Dead { limit, answer } => reply(answer, Ok::<_, Unavailable>(self.ledger.dead(limit, now))),
             Command::Redeliver { id, answer } => reply(answer, dead(self.ledger.redeliver(id, now))),
             Command::Purge { id, answer } => reply(answer, dead(self.ledger.purge(id))),
+            Command::Forget { id, answer } => {
+                let known = self.ledger.task(id).is_some();
+                self.ledger.forget(id);
+                reply(answer, Ok::<_, Unavailable>(known))
+            }
             Command::ClaimCallback { answer } => reply(answer, Ok::<_, Unavailable>(self.ledger.claim_callback(now))),
             Command::RetryCallback { lease, delay, answer } => {
                 reply(answer, held(self.ledger.retry_callback(lease, delay, now)))

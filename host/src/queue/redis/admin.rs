@@ -118,6 +118,10 @@ impl Admin for Inner {
         self.about_dead(&self.scripts.purge, id).await
     }
 
+    async fn forget(&self, id: TaskId) -> Result<bool, Unavailable> {
+        Ok(self.call(&self.scripts.forget).arg(digits(id)).commit().send(&self.link).await?)
+    }
+
     async fn close(&self) {
         self.errands.done().await;
         self.link.close();
@@ -140,6 +144,10 @@ impl Admin for Redis {
 
     async fn purge(&self, id: TaskId) -> Result<(), DeadError> {
         self.inner.purge(id).await
+    }
+
+    async fn forget(&self, id: TaskId) -> Result<bool, Unavailable> {
+        self.inner.forget(id).await
     }
 
     async fn close(&self) {

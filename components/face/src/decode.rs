@@ -6,10 +6,12 @@
 //!
 //! # Layout
 //!
-//! - `jpeg`: the completeness check and the decoder for JPEG.
+//! - `jpeg`: the completeness check and the decoders for JPEG.
+//! - `baseline`: the faster of them, for the JPEGs that nearly all photographs are.
 //! - `raster`: PNG, WebP, GIF and BMP.
 //! - `orientation`: turning the pixels upright.
 
+mod baseline;
 mod jpeg;
 mod orientation;
 mod raster;

@@ -283,3 +283,26 @@ async fn read(path: &Path) -> Result<Vec<u8>, Refusal> {
     }
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_photograph_is_one_for_all_its_pairs_and_leaves_with_the_last() {
+        let names = ["a", "b", "c"].map(str::to_owned).into();
+        let pairs = [[0, 1], [1, 2], [1, 1]].map(|photographs| Pair { photographs, same: None }).into();
+        let pairs = Pairs { names, pairs };
+        let mut shelf = Shelf::new(Path::new("folder"), &pairs);
+        let left = |shelf: &Shelf| shelf.photographs.iter().map(Option::is_some).collect::<Vec<_>>();
+        let [a, b] = shelf.take(&pairs.pairs[0]);
+        assert_eq!((a.path.as_path(), b.path.as_path()), (Path::new("folder/a"), Path::new("folder/b")));
+        assert_eq!(left(&shelf), [false, true, true]);
+        let [again, c] = shelf.take(&pairs.pairs[1]);
+        assert!(Arc::ptr_eq(&b, &again) && !Arc::ptr_eq(&b, &c));
+        assert_eq!(left(&shelf), [false, true, false]);
+        let twice = shelf.take(&pairs.pairs[2]);
+        assert!(twice.iter().all(|photograph| Arc::ptr_eq(photograph, &b)));
+        assert_eq!(left(&shelf), [false; 3]);
+    }
+}

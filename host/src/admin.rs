@@ -6,9 +6,11 @@
 //!
 //! - `token`: the secret that operators show.
 //! - `service`: one request.
+//! - `monitor`: metrics and health, for who watches.
 //! - `folder`: files that are left in a folder instead.
 
 mod folder;
+mod monitor;
 mod service;
 mod token;
 
@@ -19,6 +21,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::folder::Folder;
+pub(crate) use self::monitor::Monitor;
+use self::monitor::Watched;
 use self::service::Service;
 pub(crate) use self::token::Token;
 use crate::queue::Queue;
@@ -27,6 +31,7 @@ use crate::wire;
 
 /// The limits of the operators' listener.
 const LIMITS: wire::Limits = wire::Limits {
+    listener: "admin",
     max_connections: 64,
     header_timeout: Duration::from_secs(10),
     // A deployment that has begun should end, but nobody should wait for an operator who does not hang up.
@@ -47,8 +52,17 @@ pub(crate) async fn run(
     config: Config,
     rollout: Arc<Rollout>,
     queue: Arc<dyn Queue>,
+    monitor: Arc<Monitor>,
     shutdown: CancellationToken,
 ) {
-    let service = Arc::new(Service::new(config, rollout, queue, shutdown.clone()));
+    // Whoever reaches the loopback may look; an address that others reach asks everybody for the token.
+    let watchers = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    let service = Arc::new(Service::new(config, rollout, queue, (monitor, watchers), shutdown.clone()));
     wire::serve(listener, LIMITS, service, shutdown).await;
+}
+
+/// Answers those who watch, until the rooms have ended: a scraper sees the drain to its end.
+pub(crate) async fn watch(listener: TcpListener, monitor: Arc<Monitor>, ended: CancellationToken) {
+    let limits = wire::Limits { listener: "metrics", drain_timeout: Duration::ZERO, ..LIMITS };
+    wire::serve(listener, limits, Arc::new(Watched(monitor)), ended).await;
 }

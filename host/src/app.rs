@@ -36,7 +36,7 @@ use crate::runtime::analyzer::Analyzer;
 use crate::runtime::canary::Bounds;
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{Cache, CacheError, Candidate, Clockwork, Limits, LoadError, Sizes, Slot, Source};
-use crate::{webhook, wire, worker};
+use crate::{telemetry, webhook, wire, worker};
 
 /// Beyond the longest that a piece of work may take by its own limits.
 const SLACK: Duration = Duration::from_secs(5);
@@ -54,7 +54,9 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
+    let traces = telemetry::start_traces(&role.to_string())?;
     let operators = operators(config).await?;
+    let watchers = watchers(config).await?;
     let folder = watched_folder(config)?;
     let callbacks = webhooks::allow(config)?;
     let sending = if works { webhooks::sending(config, &callbacks)? } else { None };
@@ -77,6 +79,16 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         say(&format!("operators on http://{}", listener.local_addr()?));
     }
 
+    if let Some(listener) = &watchers {
+        say(&format!("metrics on http://{}/metrics", listener.local_addr()?));
+    }
+    let monitor = Arc::new(admin::Monitor {
+        role: role.to_string(),
+        queue: Arc::clone(&queue),
+        rollout: Arc::clone(&rollout),
+        shutdown: shutdown.clone(),
+    });
+
     let worker = worker::Config {
         concurrency: config.worker_concurrency(),
         task_timeout: config.worker.task_timeout,
@@ -91,6 +103,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         request_timeout: config.server.request_timeout,
         callbacks,
         wire: wire::Limits {
+            listener: "public",
             max_connections: config.server.max_connections,
             header_timeout: config.server.header_timeout,
             drain_timeout: config.server.drain_timeout,
@@ -115,7 +128,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         };
         let admin = async {
             if let Some((listener, admin)) = operators {
-                admin::run(listener, admin, Arc::clone(&rollout), Arc::clone(&queue), shutdown.clone()).await;
+                let (queue, monitor) = (Arc::clone(&queue), Arc::clone(&monitor));
+                admin::run(listener, admin, Arc::clone(&rollout), queue, monitor, shutdown.clone()).await;
             }
         };
         let folder = async {
@@ -127,6 +141,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         tokio::join!(edge, worker, webhooks, admin, folder, follower)
     };
     tokio::pin!(rooms);
+    let ended = CancellationToken::new();
+    let watched = watchers.map(|listener| tokio::spawn(admin::watch(listener, Arc::clone(&monitor), ended.clone())));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {
@@ -143,7 +159,14 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => bail!("stopped at once; what was in flight goes on at the next start"),
     }
     rollout.depart().await;
+    ended.cancel();
+    if let Some(watched) = watched {
+        let _ = watched.await;
+    }
     queue.close().await;
+    if let Some(traces) = traces {
+        let _ = tokio::task::spawn_blocking(|| traces.finish()).await;
+    }
     tracing::info!("stopped");
     Ok(())
 }
@@ -152,6 +175,14 @@ async fn listen(config: &Config) -> anyhow::Result<TcpListener> {
     let address = config.server.listen;
     let bound = TcpListener::bind(address).await;
     bound.with_context(|| format!("cannot listen on {address}; stop the program that does, or set server.listen"))
+}
+
+/// Binds the listener of those who watch, when there is to be one.
+async fn watchers(config: &Config) -> anyhow::Result<Option<TcpListener>> {
+    let Some(address) = config.telemetry.metrics else { return Ok(None) };
+    let bound = TcpListener::bind(address).await;
+    let bound = bound.with_context(|| format!("cannot listen on {address}; set telemetry.metrics to another address"));
+    bound.map(Some)
 }
 
 /// Binds the operators' listener and reads their token; `None` when there is to be none.

@@ -6,11 +6,13 @@
 //! # Layout
 //!
 //! - `client`: who asks, for the limits of one client.
+//! - `route`: the name of a request's path in metrics and traces.
 //! - `service`: one request: health, limits, and the way into the gateway.
 //! - `body`: a request's body, counted.
 
 mod body;
 mod client;
+mod route;
 mod service;
 
 use std::sync::Arc;
@@ -25,6 +27,7 @@ use crate::queue::Queue;
 use crate::runtime::Desk;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
+use crate::telemetry::TraceContext;
 use crate::webhook::Allow;
 use crate::wire;
 
@@ -56,7 +59,8 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let (callbacks, body_limit) = (Arc::clone(&config.callbacks), config.body_limit);
-    let desk = Desk { queue, client: None, callbacks, body_limit, shutdown: shutdown.clone() };
+    let desk =
+        Desk { queue, client: None, trace: TraceContext::default(), callbacks, body_limit, shutdown: shutdown.clone() };
     let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
     wire::serve(listener, limits, service, shutdown).await;

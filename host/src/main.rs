@@ -12,7 +12,7 @@
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
 //! - `error_rates`: what comparisons of known truth say of a threshold.
 //! - `webhook`: tells clients of their tasks' ends.
-//! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log.
+//! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log, metrics and traces.
 
 mod admin;
 mod app;

@@ -35,6 +35,7 @@ pub(crate) use self::processor::{bf16_instructions, int8_instructions};
 use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
+use crate::telemetry::TraceContext;
 
 mod batch;
 mod choice;
@@ -328,9 +329,9 @@ impl Nn {
     }
 
     /// What one store sees. Waiting for a session and running it end at `deadline`, when they answer an error. Guests
-    /// load graphs by name; bringing their own is refused, since there is no backend that would take them.
-    pub(crate) fn context(&self, deadline: Instant) -> WasiNnCtx {
-        let graphs = Graphs::new(&self.networks, &self.watchdog, deadline);
+    /// load graphs by name; each inference is a span of `trace`; bringing their own is refused, since there is no backend that would take them.
+    pub(crate) fn context(&self, deadline: Instant, trace: &TraceContext) -> WasiNnCtx {
+        let graphs = Graphs::new(&self.networks, &self.watchdog, deadline, trace);
         WasiNnCtx::new([], graphs.into())
     }
 

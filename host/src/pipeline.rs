@@ -24,10 +24,11 @@ use crate::nn::Nn;
 use crate::runtime::analyzer::Analyzer;
 use crate::runtime::bindings::analyze::{Embed, Failure, Settings};
 use crate::runtime::bindings::score::{self, Rejection, Verdict, Which};
-use crate::runtime::bindings::types::{Analysis, Face};
+use crate::runtime::bindings::types::{Analysis, Face, Timing};
 use crate::runtime::scorer::Scorer;
 use crate::runtime::{CallError, Cancel};
 use crate::task::{ErrorCode, NonFrontal, Payload, TaskError, Wishes};
+use crate::telemetry::{Span, TraceContext, metrics};
 
 /// A model that takes part in every result.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -103,12 +104,13 @@ impl Pipeline {
         cache: Option<&Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
+        trace: &TraceContext,
     ) -> Result<Value, Failed> {
         let start = Instant::now();
         let Payload { photographs, wishes } = payload;
         let photographs = photographs.map(Arc::new);
-        let analyses = Arc::clone(&self).analyze_both(photographs, cache, deadline, cancel.clone()).await?;
-        self.decide(analyses, wishes, start, deadline, cancel).await.map(|verified| verified.result)
+        let analyses = Arc::clone(&self).analyze_both(photographs, cache, deadline, cancel.clone(), trace).await?;
+        self.decide(analyses, wishes, start, deadline, cancel, trace).await.map(|verified| verified.result)
     }
 
     /// Analyses two photographs at the same time, the most prominent face of each in full.
@@ -118,10 +120,16 @@ impl Pipeline {
         cache: Option<&Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
+        trace: &TraceContext,
     ) -> Result<Arc<[Analysis; 2]>, Failed> {
         let [first, second] = photographs;
-        let first = Arc::clone(&self).spawn_known(first, cache.cloned(), deadline, cancel.clone());
-        let second = Arc::clone(&self).spawn_known(second, cache.cloned(), deadline, cancel);
+        let span = |number: i64| {
+            let mut span = trace.span("analyze");
+            span.set("visavis.photograph", number);
+            span
+        };
+        let first = Arc::clone(&self).spawn_known(first, cache.cloned(), deadline, cancel.clone(), span(1));
+        let second = Arc::clone(&self).spawn_known(second, cache.cloned(), deadline, cancel, span(2));
         let (first, second) = tokio::join!(first, second);
         // Both have ended: the first photograph's fault is told first, however the threads ran.
         let first = joined(first).map_err(|error| error.of_photograph(1, deadline))?;
@@ -137,13 +145,19 @@ impl Pipeline {
         start: Instant,
         deadline: Instant,
         cancel: Cancel,
+        trace: &TraceContext,
     ) -> Result<Verified, Failed> {
         let policy = self.policy(wishes);
-        let scoring = Instant::now();
+        let (scoring, mut span) = (Instant::now(), trace.span("score"));
         let (pipeline, pair) = (Arc::clone(&self), Arc::clone(&analyses));
         let scored = tokio::task::spawn_blocking(move || pipeline.scorer.score(&pair[0], &pair[1], policy, cancel))
             .await
             .map_err(|error| Failed::Again(failure(format!("the scorer's thread broke off: {error}"))))?;
+        metrics().step_seconds.of(["score"]).observe(scoring.elapsed().as_secs_f64());
+        if scored.is_err() {
+            span.fail("scorer_failed");
+        }
+        drop(span);
         let verdict = scored.map_err(|error| Failed::of_call(&error, deadline))?.map_err(|no| rejected(&no))?;
         let faces = compared(&analyses, &verdict)
             .ok_or_else(|| Failed::Again(failure("the scorer named faces that the analyzer did not find".into())))?;
@@ -160,7 +174,8 @@ impl Pipeline {
         photograph: Arc<Vec<u8>>,
         deadline: Instant,
     ) -> Result<Analysis, Failed> {
-        let analysis = self.spawn_analysis(photograph, Embed::Every, deadline, Cancel::default()).await;
+        let analysis =
+            self.spawn_analysis(photograph, Embed::Every, deadline, Cancel::default(), Span::default()).await;
         joined(analysis).map_err(|error| error.of_photograph(1, deadline))
     }
 
@@ -171,7 +186,7 @@ impl Pipeline {
         deadline: Instant,
         cancel: Cancel,
     ) -> Result<Analysis, Failed> {
-        let analysis = self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel).await;
+        let analysis = self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, Span::default()).await;
         joined(analysis).map_err(|error| error.of_photograph(1, deadline))
     }
 
@@ -191,8 +206,11 @@ impl Pipeline {
         cache: Option<Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
+        mut span: Span,
     ) -> JoinHandle<Result<Analysis, Trouble>> {
-        let Some(cache) = cache else { return self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel) };
+        let Some(cache) = cache else {
+            return self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, span);
+        };
         tokio::spawn(async move {
             let start = Instant::now();
             let look = {
@@ -203,12 +221,21 @@ impl Pipeline {
                 })
             };
             let fingerprint = match look.await {
-                Ok((_, Some(analysis))) => return Ok(analysis),
-                Ok((fingerprint, None)) => fingerprint,
+                Ok((_, Some(analysis))) => {
+                    metrics().lookups.of(["hit"]).inc();
+                    span.set("visavis.cached", true);
+                    note_steps(&analysis);
+                    return Ok(analysis);
+                }
+                Ok((fingerprint, None)) => {
+                    metrics().lookups.of(["miss"]).inc();
+                    fingerprint
+                }
                 Err(error) => return Err(Trouble::Thread(error.to_string())),
             };
-            let analysis =
-                joined(Arc::clone(&self).spawn_analysis(photograph, Embed::MostProminent, deadline, cancel).await)?;
+            let analysis = joined(
+                Arc::clone(&self).spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, span).await,
+            )?;
             cache.keep(fingerprint, (&self.analyzer, &self.policy), &analysis);
             Ok(analysis)
         })
@@ -221,18 +248,28 @@ impl Pipeline {
         embed: Embed,
         deadline: Instant,
         cancel: Cancel,
+        mut span: Span,
     ) -> JoinHandle<Result<Analysis, Trouble>> {
+        let start = Instant::now();
         tokio::spawn(async move {
             let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
             let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
             let settings = Settings { embed, ..self.policy.settings.clone() };
             let (answer, answered) = oneshot::channel();
             tokio::task::spawn_blocking(move || {
-                let (analysis, spent) =
-                    self.analyzer.analyze(&self.policy.nn, &photograph, &settings, deadline, cancel);
+                let (nn, trace) = (&self.policy.nn, span.context());
+                let (analysis, spent) = self.analyzer.analyze(nn, &photograph, &settings, deadline, cancel, &trace);
+                metrics().step_seconds.of(["analyze"]).observe(start.elapsed().as_secs_f64());
+                if !matches!(analysis, Ok(Ok(_))) {
+                    span.fail("not_analyzed");
+                }
+                drop(span);
                 // Whoever waits for it may be gone.
                 let _ = answer.send(match analysis {
-                    Ok(Ok(analysis)) => Ok(analysis),
+                    Ok(Ok(analysis)) => {
+                        note_steps(&analysis);
+                        Ok(analysis)
+                    }
                     Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
                     Err(error) => Err(Trouble::Call(error)),
                 });
@@ -253,6 +290,15 @@ impl Pipeline {
                 NonFrontal::Reject => score::NonFrontal::Reject,
                 NonFrontal::Report => score::NonFrontal::Report,
             },
+        }
+    }
+}
+
+/// Counts what an analyzer says of its steps. It is a guest: what is no duration is left out.
+fn note_steps(analysis: &Analysis) {
+    for Timing { step, milliseconds } in &analysis.timings {
+        if milliseconds.is_finite() && *milliseconds >= 0.0 {
+            metrics().step_seconds.of([step.as_str()]).observe(milliseconds / 1e3);
         }
     }
 }

@@ -34,6 +34,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::admin::{Admin, Checkup, DeadError, DeadTask};
 pub(crate) use self::callbacks::{CALLBACK_LEASE, Callback, CallbackLease, Callbacks};
 use crate::task::{Outcome, Payload, TaskError, TaskId, TaskView};
+use crate::telemetry::TraceContext;
 
 /// A task handed in.
 #[derive(Debug)]
@@ -47,13 +48,15 @@ pub(crate) struct Submission {
     pub client: Option<String>,
     /// Where to tell of the task's end; stored sealed. It belongs to the content that an idempotency key stands for.
     pub callback: Option<String>,
+    /// What goes on with it in a trace.
+    pub trace: TraceContext,
 }
 
 #[cfg(test)]
 impl Submission {
     /// A task of nobody in particular, whose end nobody is told of.
     pub(crate) fn new(payload: Payload) -> Self {
-        Self { payload, idempotency_key: None, client: None, callback: None }
+        Self { payload, idempotency_key: None, client: None, callback: None, trace: TraceContext::default() }
     }
 }
 
@@ -112,6 +115,8 @@ pub(crate) struct Claim {
     pub payload: Payload,
     /// How long the task waited since it was submitted.
     pub age: Duration,
+    /// The trace that it was submitted in.
+    pub trace: TraceContext,
 }
 
 /// The lease is no longer this worker's: it ran out, the task was revoked, or somebody else ended it.
@@ -152,6 +157,15 @@ pub(crate) struct Stats {
     pub dead: u64,
     /// Ended, and its client is yet to be told of that (they count as ended, too).
     pub webhooks: u64,
+}
+
+/// How long the line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// How many tasks are where.
+    pub(crate) stats: Stats,
+    /// Since the submission of the oldest task that is due; `None`: none is.
+    pub(crate) oldest: Option<Duration>,
 }
 
 /// The limits of a queue, the same on every backend.

@@ -61,14 +61,21 @@ pub(crate) enum Slot {
     Annotator,
 }
 
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Slot {
+    /// Its name.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
             Self::Gateway => "gateway",
             Self::Analyzer => "analyzer",
             Self::Scorer => "scorer",
             Self::Annotator => "annotator",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

@@ -1,12 +1,27 @@
-//! The log: one stream of events on stderr, for people or for machines.
+//! What the host says about itself: the log, metrics and traces.
 //!
-//! Owns the subscriber; stdout belongs to the program's output. Must never be given a photograph, an embedding or a
-//! payload: nothing here could tell them from other bytes, so rooms log sizes, digests and ids instead.
+//! Owns the log's subscriber, one stream of events on stderr, for people or for machines; stdout belongs to the program's
+//! output. Must never be given a photograph, an embedding or a payload: nothing here could tell them from other bytes, so rooms
+//! log sizes, digests and ids instead.
+//!
+//! # Layout
+//!
+//! - `metrics`: what is counted and measured where it happens. `gauges`: what is looked up when it is asked for.
+//! - `trace`: spans from a request to the end of its task, on all nodes. `collector`: the way to who gathers them.
+
+mod collector;
+mod gauges;
+mod metrics;
+mod trace;
 
 use std::fmt;
 use std::io::{self, IsTerminal};
+use std::net::SocketAddr;
 use std::str::FromStr;
 
+pub(crate) use self::gauges::{Depth, Snapshot};
+pub(crate) use self::metrics::{Counted, OTHER, Runs, metrics};
+pub(crate) use self::trace::{Span, TraceContext, start as start_traces};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -17,6 +32,8 @@ pub(crate) struct Config {
     pub(crate) log: Filter,
     /// How they are written.
     pub(crate) format: Format,
+    /// Where metrics are told to whoever asks; `None`: only where operators are listened to.
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 /// How an event is written.
@@ -83,7 +100,11 @@ pub(crate) fn init(config: &Config) -> Result<(), InitError> {
     let terminal = io::stderr().is_terminal();
     // This crate logs every mistake of a guest as an error: a guest could flood the log. `nn` says what matters.
     let silenced = "wasmtime_wasi_nn=off".parse().map_err(|error| InitError(Box::new(error)))?;
-    let filter = EnvFilter::builder().parse_lossy(&config.log.0).add_directive(silenced);
+    let mut filter = EnvFilter::builder().parse_lossy(&config.log.0).add_directive(silenced);
+    // What the collector's client says of its requests would show the secrets in their headers.
+    for client in ["ureq=off", "ureq_proto=off"] {
+        filter = filter.add_directive(client.parse().map_err(|error| InitError(Box::new(error)))?);
+    }
     let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     let json = match config.format {
         Format::Auto => !terminal,

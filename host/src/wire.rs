@@ -23,11 +23,15 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use crate::telemetry::{Counted, metrics};
+
 pub(crate) use self::problem::{busy, closing, full, problem};
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Limits {
+    /// Which listener it is, for the metrics.
+    pub(crate) listener: &'static str,
     /// Connections at once; more wait in the kernel's backlog.
     pub(crate) max_connections: usize,
     /// How long a client may take to send a request's head, or to stay idle between two requests.
@@ -67,10 +71,12 @@ pub(crate) async fn serve<S: Service>(
         };
         match accepted {
             Ok((stream, peer)) => {
+                metrics().accepted_connections.of([limits.listener]).inc();
+                let open = Counted::in_gauge(metrics().connections.of([limits.listener]));
                 let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
                 connections.spawn(async move {
                     connection::serve(stream, peer, limits.header_timeout, service, shutdown).await;
-                    drop(seat);
+                    drop((seat, open));
                 });
             }
             Err(error) => {

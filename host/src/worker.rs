@@ -22,6 +22,7 @@ use crate::queue::{Claim, Lease, LeaseError, Queue};
 use crate::runtime::Cancel;
 use crate::runtime::switch::Switch;
 use crate::task::{ErrorCode, Outcome, Payload, TaskError};
+use crate::telemetry::{Counted, TraceContext, metrics};
 
 /// How tasks are done.
 #[derive(Clone)]
@@ -48,6 +49,7 @@ pub(crate) async fn run(
     pipelines: Arc<Switch<Pipeline>>,
     shutdown: CancellationToken,
 ) {
+    metrics().workers.set(i64::try_from(config.concurrency).unwrap_or(i64::MAX));
     let gives_up = CancellationToken::new();
     let mut hands = JoinSet::new();
     for _ in 0..config.concurrency {
@@ -115,14 +117,30 @@ async fn attempt(
     claim: Claim,
     gives_up: CancellationToken,
 ) {
-    let Claim { lease, retries, payload, age } = claim;
+    let Claim { lease, retries, payload, age, trace } = claim;
+    if lease.delivery == 1 {
+        drop(trace.span_of_the_last("queue wait", age));
+    }
+    let mut span = trace.consumer("task");
+    if span.is_traced() {
+        span.set("visavis.task.id", lease.id.to_string());
+        span.set("visavis.task.delivery", i64::from(lease.delivery));
+    }
+    let trace = span.context();
+    let _working = Counted::in_gauge(&metrics().working);
+    let start = Instant::now();
+    if lease.delivery == 1 {
+        metrics().queue_wait_seconds.observe(age.as_secs_f64());
+    }
     let cancel = Cancel::default();
-    let work = verify(&config, &pipelines, payload, cancel.clone());
+    let work = verify(&config, &pipelines, payload, cancel.clone(), &trace);
     tokio::pin!(work);
     let result = tokio::select! {
         result = &mut work => Some(result),
         () = hold(queue.as_ref(), lease) => None,
         () = gives_up.cancelled() => {
+            metrics().interruptions.of(["drained"]).inc();
+            span.fail("drained");
             cancel.cancel();
             let _ = work.await;
             if let Err(error) = queue.release(lease).await {
@@ -132,17 +150,22 @@ async fn attempt(
         }
     };
     let Some(result) = result else {
+        metrics().interruptions.of(["lost"]).inc();
+        span.fail("lost");
         tracing::info!(id = %lease.id, "the task was taken from this worker: revoked, or its lease ran out");
         cancel.cancel();
         // Its threads still use the photographs; they see the switch within a tick.
         let _ = work.await;
         return;
     };
+    metrics().attempt_seconds.observe(start.elapsed().as_secs_f64());
     let end = match result {
         Ok(result) => End::Settle(Outcome::Success(result)),
         Err(Failed::Final(error)) => End::Settle(Outcome::Failure(error)),
         Err(Failed::Again(error)) => match retry::delay(retries, config.retries, retry::jitter()) {
             Some(delay) => {
+                metrics().retries.of([error.code.as_str()]).inc();
+                span.fail(error.code.as_str());
                 tracing::warn!(id = %lease.id, retries, ?delay, reason = error.message, "a try failed; it is repeated");
                 report(lease, queue.retry(lease, delay, error).await);
                 return;
@@ -162,7 +185,25 @@ async fn attempt(
     };
     let dead = matches!(end, End::Bury(_));
     tracing::info!(id = %lease.id, ended, dead, waited_ms = age.as_millis(), "task ended");
-    conclude(queue.as_ref(), lease, end).await;
+    let (outcome, code) = match &end {
+        End::Settle(Outcome::Success(_)) => ("success", "none"),
+        End::Settle(Outcome::Failure(error)) => ("failure", error.code.as_str()),
+        End::Bury(error) => ("dead", error.code.as_str()),
+    };
+    span.set("visavis.task.outcome", outcome);
+    match outcome {
+        "dead" => span.fail(code),
+        // Not the service's fault, as a rule.
+        "failure" => span.set("error.type", code),
+        _ => {}
+    }
+    let settle = trace.span("settle");
+    let ended = conclude(queue.as_ref(), lease, end).await;
+    drop(settle);
+    if ended {
+        metrics().tasks.of([outcome, code]).inc();
+        metrics().task_seconds.of([outcome]).observe((age + start.elapsed()).as_secs_f64());
+    }
 }
 
 /// How a try ends its task.
@@ -180,13 +221,14 @@ async fn verify(
     pipelines: &Switch<Pipeline>,
     payload: Payload,
     cancel: Cancel,
+    trace: &TraceContext,
 ) -> Result<Value, Failed> {
     let pick = pipelines.pick();
     // A comparison of how long they take must not be one of what is in the cache.
     let cache = config.cache.as_ref().filter(|_| !pick.on_trial());
     let spare = pick.canary.then(|| payload.clone());
     let start = Instant::now();
-    let work = Arc::clone(&pick.work).verify(payload, cache, start + config.task_timeout, cancel.clone());
+    let work = Arc::clone(&pick.work).verify(payload, cache, start + config.task_timeout, cancel.clone(), trace);
     tokio::pin!(work);
     let result = tokio::select! {
         result = &mut work => result,
@@ -202,7 +244,7 @@ async fn verify(
         (Err(failed), Some(payload)) => {
             let took = start.elapsed();
             let again = Instant::now() + config.task_timeout;
-            let proven = pipelines.serving().verify(payload, None, again, cancel).await;
+            let proven = pipelines.serving().verify(payload, None, again, cancel, trace).await;
             let alike = matches!(&proven, Err(proven) if proven.code() == failed.code());
             if !alike {
                 tracing::warn!(?failed, "a canary failed on a task; the generation that serves has done it");
@@ -239,8 +281,8 @@ async fn hold(queue: &dyn Queue, lease: Lease) {
     }
 }
 
-/// Ends a task, trying again while the queue is out of reach and the lease may still be held.
-async fn conclude(queue: &dyn Queue, lease: Lease, end: End) {
+/// Ends a task, trying again while the queue is out of reach and the lease may still be held. Whether it was this that ended it.
+async fn conclude(queue: &dyn Queue, lease: Lease, end: End) -> bool {
     let give_up = Instant::now() + queue.lease();
     let mut failures = 0;
     loop {
@@ -254,7 +296,11 @@ async fn conclude(queue: &dyn Queue, lease: Lease, end: End) {
                 tokio::time::sleep(retry::outage(failures, retry::jitter())).await;
                 failures += 1;
             }
-            ended => return report(lease, ended),
+            ended => {
+                let done = ended.is_ok();
+                report(lease, ended);
+                return done;
+            }
         }
     }
 }

@@ -88,7 +88,11 @@ impl Setup {
     /// The program, in the working folder and in an environment that holds nothing of ours but what was set.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
-        let ours = |name: &str| name.starts_with("VISAVIS_") || ["REDIS_URL", "CELERY_TASK_TIMEOUT"].contains(&name);
+        let ours = |name: &str| {
+            name.starts_with("VISAVIS_")
+                || name.starts_with("OTEL_")
+                || ["REDIS_URL", "CELERY_TASK_TIMEOUT"].contains(&name)
+        };
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(ours)) {
             command.env_remove(name);
         }
@@ -157,7 +161,10 @@ impl Setup {
         let mut told = |what: &str| loop {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => match line.strip_prefix(what) {
-                    Some(address) => break address.parse::<SocketAddr>().expect("the line names an address"),
+                    Some(rest) => {
+                        let address = rest.trim_end_matches("/metrics").parse::<SocketAddr>();
+                        break address.expect("the line names an address");
+                    }
                     None => continue,
                 },
                 Err(_) => {
@@ -168,7 +175,9 @@ impl Setup {
         };
         let address = told("visavis: listening on http://");
         let operators = told("visavis: operators on http://");
-        (Host { setup: self.clone(), child: Mutex::new(child), address, operators, log }, deadline)
+        let watched = self.environment.iter().any(|(name, _)| name == "VISAVIS_TELEMETRY__METRICS");
+        let metrics = watched.then(|| told("visavis: metrics on http://"));
+        (Host { setup: self.clone(), child: Mutex::new(child), address, operators, metrics, log }, deadline)
     }
 }
 
@@ -179,6 +188,7 @@ pub struct Host {
     child: Mutex<Child>,
     address: SocketAddr,
     operators: SocketAddr,
+    metrics: Option<SocketAddr>,
     log: PathBuf,
 }
 
@@ -196,6 +206,11 @@ impl Host {
     /// Where it listens to operators.
     pub fn operators(&self) -> SocketAddr {
         self.operators
+    }
+
+    /// Where it tells its metrics to whoever asks, if it was told to.
+    pub fn watchers(&self) -> SocketAddr {
+        self.metrics.expect("the host was started with VISAVIS_TELEMETRY__METRICS")
     }
 
     /// A client that shows the operators' token.

@@ -27,9 +27,11 @@
 //! - [`load`]: clients that keep a host busy.
 //! - [`wayward`]: scorers that misbehave to order.
 //! - [`traces`]: whether a file holds parts of a photograph.
+//! - [`collector`]: a collector of a host's spans.
 
 pub mod broken;
 pub mod clock;
+pub mod collector;
 pub mod components;
 pub mod fleet;
 pub mod form;

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -15,11 +15,12 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::Config;
+use super::{Config, Monitor};
 use crate::queue::Queue;
 use crate::rollout::{Order, Refusal, Rollout, What};
 use crate::runtime::Slot;
 use crate::task::TaskId;
+use crate::telemetry::{OTHER, metrics};
 use crate::wire::{self, closing, full, problem};
 
 /// How long a deployment's body may take to arrive.
@@ -41,6 +42,9 @@ pub(super) struct Service {
     config: Config,
     rollout: Arc<Rollout>,
     queue: Arc<dyn Queue>,
+    monitor: Arc<Monitor>,
+    /// Metrics are told without a token.
+    watchers: bool,
     shutdown: CancellationToken,
 }
 
@@ -48,13 +52,34 @@ type Answer = Response<HyperOutgoingBody>;
 
 impl wire::Service for Service {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
-        if let Some(refusal) = self.refuse(&request) {
+        let (start, method, route) = (Instant::now(), request.method().clone(), route(request.uri().path()));
+        let answer = self.respond(request, peer).await;
+        metrics().note_request("admin", route, method.as_str(), answer.status().as_u16(), start.elapsed());
+        answer
+    }
+}
+
+impl Service {
+    pub(super) fn new(
+        config: Config,
+        rollout: Arc<Rollout>,
+        queue: Arc<dyn Queue>,
+        (monitor, watchers): (Arc<Monitor>, bool),
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { config, rollout, queue, monitor, watchers, shutdown }
+    }
+
+    async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
+        let looks = request.uri().path() == "/metrics" && request.method() == Method::GET;
+        if let Some(refusal) = self.refuse(&request).filter(|_| !(looks && self.watchers)) {
             return refusal;
         }
         let by = text(&request, BY).map_or_else(|| peer.ip().to_string(), |name| format!("{name} ({})", peer.ip()));
         let path = request.uri().path().to_owned();
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (request.method().clone(), parts.as_slice()) {
+            (Method::GET, ["metrics"]) => self.monitor.metrics().await,
             (Method::GET, ["components"]) => json(StatusCode::OK, &self.rollout.overview()),
             (Method::PUT, ["components", "bundle"]) => self.deploy(What::Bundle, request, by).await,
             (Method::PUT, ["components", slot]) => match slot_of(slot) {
@@ -83,27 +108,16 @@ impl wire::Service for Service {
                 self.shutdown.cancel();
                 json(StatusCode::ACCEPTED, &serde_json::json!({ "draining": true }))
             }
-            (_, ["components"] | ["nodes"]) => only("GET"),
+            (_, ["components"] | ["nodes"] | ["metrics"]) => only("GET"),
             (_, ["components", _]) => only("PUT, DELETE"),
             (_, ["tasks", _]) => only("DELETE"),
             (_, ["components", _, "rollback"] | ["drain"]) => only("POST"),
             _ => problem(
                 StatusCode::NOT_FOUND,
                 "not_found",
-                "operators find /components, /nodes, /tasks and /drain here",
+                "operators find /components, /nodes, /tasks, /metrics and /drain here",
             ),
         }
-    }
-}
-
-impl Service {
-    pub(super) fn new(
-        config: Config,
-        rollout: Arc<Rollout>,
-        queue: Arc<dyn Queue>,
-        shutdown: CancellationToken,
-    ) -> Self {
-        Self { config, rollout, queue, shutdown }
     }
 
     /// Removes a task with its photographs and its result.
@@ -255,6 +269,21 @@ fn all_nodes(request: &Request<Incoming>) -> bool {
     text(request, FLEET) == Some("true")
 }
 
+/// The name of a request's path in the metrics.
+fn route(path: &str) -> &'static str {
+    let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
+    match parts.as_slice() {
+        ["metrics"] => "/metrics",
+        ["components"] => "/components",
+        ["components", _] => "/components/{slot}",
+        ["components", _, "rollback"] => "/components/{slot}/rollback",
+        ["nodes"] => "/nodes",
+        ["drain"] => "/drain",
+        ["tasks", _] => "/tasks/{task_id}",
+        _ => OTHER,
+    }
+}
+
 fn slot_of(name: &str) -> Option<Slot> {
     [Slot::Gateway, Slot::Analyzer, Slot::Scorer].into_iter().find(|slot| slot.to_string() == name)
 }
@@ -266,7 +295,7 @@ fn no_slot(name: &str) -> Answer {
     closing(problem(StatusCode::NOT_FOUND, "not_found", &why))
 }
 
-fn only(methods: &'static str) -> Answer {
+pub(super) fn only(methods: &'static str) -> Answer {
     let why = format!("this path answers {methods}");
     let mut answer = closing(problem(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", &why));
     answer.headers_mut().insert(header::ALLOW, HeaderValue::from_static(methods));

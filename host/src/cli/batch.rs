@@ -237,7 +237,7 @@ impl Desk {
         let of = |image| move |refusal: &Refusal| Refusal { image: Some(image), ..refusal.clone() };
         let pair = [analyses.0.as_ref().map_err(of(1))?.clone(), analyses.1.as_ref().map_err(of(2))?.clone()];
         let (pipeline, cancel) = (Arc::clone(&self.pipeline), self.cancel.clone());
-        match pipeline.decide(Arc::new(pair), Wishes::default(), start, deadline(), cancel).await {
+        match pipeline.decide(Arc::new(pair), Wishes::default(), start, deadline(), cancel, &Default::default()).await {
             Ok(verified) => Ok(Compared {
                 verified: verified.verdict.verified,
                 score: verified.verdict.score,

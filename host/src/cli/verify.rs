@@ -64,12 +64,17 @@ async fn one(config: &Config, arguments: &arguments::Verify, files: [&Path; 2]) 
     let bench = Bench::set_up(config)?;
     let (start, deadline, cancel) = (Instant::now(), deadline(), Cancel::default());
     let pipeline = &bench.pipeline;
-    let analyses = match Arc::clone(pipeline).analyze_both(photographs.clone(), None, deadline, cancel.clone()).await {
+    let analyses = match Arc::clone(pipeline)
+        .analyze_both(photographs.clone(), None, deadline, cancel.clone(), &Default::default())
+        .await
+    {
         Ok(analyses) => analyses,
         Err(failed) => return undecided(failed, files, arguments.json),
     };
     // The flags for threshold and frontal rule have become configuration.
-    let decided = Arc::clone(pipeline).decide(Arc::clone(&analyses), Wishes::default(), start, deadline, cancel).await;
+    let decided = Arc::clone(pipeline)
+        .decide(Arc::clone(&analyses), Wishes::default(), start, deadline, cancel, &Default::default())
+        .await;
     // Why there is no verdict is seen best in a picture, so there is one either way.
     if let Some(out) = &arguments.annotate {
         let verdict = decided.as_ref().ok().map(|verified| verified.verdict);

@@ -17,11 +17,15 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::body::{Counted, Progress};
-use super::{Config, client};
+use super::{Config, client, route};
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
 use crate::runtime::{CallError, Desk, Slot};
+use crate::telemetry::{Span, TraceContext, metrics};
 use crate::wire::{self, busy, closing, full, problem};
+
+/// The header by which a client says which trace a request belongs to, as W3C's Trace Context has it.
+const TRACEPARENT: &str = "traceparent";
 
 /// What every request needs.
 pub(super) struct Service {
@@ -51,7 +55,12 @@ impl Service {
         }
     }
 
-    async fn gateway(&self, request: Request<Incoming>, peer: IpAddr) -> Response<HyperOutgoingBody> {
+    async fn gateway(
+        &self,
+        request: Request<Incoming>,
+        peer: IpAddr,
+        trace: TraceContext,
+    ) -> Response<HyperOutgoingBody> {
         if let Some(refusal) = self.refuse(&request) {
             return refusal;
         }
@@ -62,7 +71,7 @@ impl Service {
             return closing(busy("overloaded", "as many bytes are being read as server.body_memory allows", 1));
         };
         let client = client::identity(peer, self.config.client_address_header.as_ref(), request.headers());
-        let desk = Desk { client: Some(client), ..self.desk.clone() };
+        let desk = Desk { client: Some(client), trace, ..self.desk.clone() };
         let progress = Progress::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, progress.clone()));
         let deadline = Instant::now() + self.config.request_timeout;
@@ -154,10 +163,17 @@ impl Service {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        tokio::select! {
-            answered = gateway.handle(request, desk.clone(), self.config.request_timeout) => answered,
+        let mut span = desk.trace.span("gateway");
+        span.set("visavis.component.generation", i64::from(gateway.generation().generation));
+        let desk = Desk { trace: span.context(), ..desk.clone() };
+        let answered = tokio::select! {
+            answered = gateway.handle(request, desk, self.config.request_timeout) => answered,
             () = retired.cancelled() => Err(CallError::Cancelled { slot: Slot::Gateway }),
+        };
+        if answered.is_err() {
+            span.fail("gateway_failed");
         }
+        answered
     }
 
     fn refuse(&self, request: &Request<Incoming>) -> Option<Response<HyperOutgoingBody>> {
@@ -194,12 +210,19 @@ impl Service {
 
 impl wire::Service for Service {
     async fn answer(&self, request: Request<Incoming>, peer: SocketAddr) -> Response<HyperOutgoingBody> {
-        let head = request.method() == Method::HEAD;
+        let (start, method, route) = (Instant::now(), request.method().clone(), route::of(request.uri().path()));
+        let head = method == Method::HEAD;
         let mut response = match request.uri().path() {
             "/healthz" | "/readyz" if !matches!(*request.method(), Method::GET | Method::HEAD) => only_get(),
             "/healthz" => text("ok\n"),
             "/readyz" => self.ready().await,
-            _ => self.gateway(request, peer.ip()).await,
+            _ => {
+                let parent = request.headers().get(TRACEPARENT).and_then(|value| value.to_str().ok());
+                let mut span = parent.map(TraceContext::read).unwrap_or_default().server(name_of(&method), route);
+                let response = self.gateway(request, peer.ip(), span.context()).await;
+                describe(&mut span, &method, route, response.status());
+                response
+            }
         };
         if head {
             *response.body_mut() = full(String::new());
@@ -207,8 +230,27 @@ impl wire::Service for Service {
         if self.desk.shutdown.is_cancelled() {
             response = closing(response);
         }
+        metrics().note_request("public", route, method.as_str(), response.status().as_u16(), start.elapsed());
         response
     }
+}
+
+/// What a trace tells of a request: neither its path nor who sent it.
+fn describe(span: &mut Span, method: &Method, route: &'static str, status: StatusCode) {
+    if span.is_traced() {
+        span.set("http.request.method", name_of(method).to_owned());
+        span.set("http.route", route);
+        span.set("http.response.status_code", i64::from(status.as_u16()));
+        if status.is_server_error() {
+            span.fail("server_error");
+        }
+    }
+}
+
+/// A method's name; what a client makes up has one together.
+fn name_of(method: &Method) -> &str {
+    let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
+    if known.contains(method) { method.as_str() } else { "_OTHER" }
 }
 
 fn only_get() -> Response<HyperOutgoingBody> {

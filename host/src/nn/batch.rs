@@ -16,12 +16,13 @@ use wasmtime_wasi_nn::backend::NamedTensor;
 use self::rows::{joined, parted};
 use super::network::{Broken, Session};
 use super::watchdog::Watchdog;
+use crate::telemetry::Runs;
 
 mod rows;
 #[cfg(test)]
 mod tests;
 
-pub(super) use self::rows::takes_any_number;
+pub(super) use self::rows::{common as common_rows, takes_any_number};
 
 /// How calls are gathered.
 #[derive(Clone, Copy, Debug)]
@@ -59,6 +60,7 @@ struct Shared {
     watchdog: Watchdog,
     state: Mutex<State>,
     changed: Condvar,
+    runs: Arc<Runs>,
 }
 
 #[derive(Default)]
@@ -87,9 +89,9 @@ impl Batcher {
     /// # Errors
     ///
     /// When the system gives no thread.
-    pub(super) fn start(sessions: Vec<Box<dyn Session>>, bounds: Bounds) -> io::Result<Self> {
-        let shared =
-            Arc::new(Shared { bounds, watchdog: Watchdog::start()?, state: Mutex::default(), changed: Condvar::new() });
+    pub(super) fn start(sessions: Vec<Box<dyn Session>>, bounds: Bounds, runs: Arc<Runs>) -> io::Result<Self> {
+        let (watchdog, state, changed) = (Watchdog::start()?, Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { bounds, watchdog, state, changed, runs });
         // Built up in place: if a later thread cannot be had, dropping this ends the earlier ones.
         let mut batcher = Self { shared, threads: Vec::new() };
         for session in sessions {
@@ -153,7 +155,10 @@ impl Shared {
     fn work(&self, mut session: Box<dyn Session>) {
         while let Some(calls) = self.next() {
             // As a caller's panic gives its session back to the pool, one here must not end the thread that others wait for.
+            let start = Instant::now();
             let run = panic::catch_unwind(AssertUnwindSafe(|| self.run(session.as_mut(), &calls)));
+            let rows = calls.iter().map(|call| call.rows.unwrap_or(1)).sum();
+            self.runs.note(start.elapsed(), rows, matches!(run, Ok(Ok(_))));
             let outcomes = run.unwrap_or_else(|_| Err(Broken::Failed("its run panicked".to_owned())));
             match outcomes {
                 Ok(outcomes) => answer(&calls, outcomes.into_iter().map(Ok)),

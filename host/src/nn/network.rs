@@ -3,6 +3,7 @@
 //! Owns the check of a guest's tensors, who waits for a session and until when. Must never know a library, stores, or
 //! WebAssembly beyond wasi-nn's tensors.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use wasmtime_wasi_nn::backend::NamedTensor;
@@ -12,6 +13,7 @@ use super::pool::Pool;
 use super::tensor::Port;
 use super::watchdog::Watchdog;
 use super::{Config, NnError};
+use crate::telemetry::{Runs, metrics};
 
 /// The most rows of one run on a GPU, unless the configuration says otherwise.
 const GPU_ROWS: usize = 32;
@@ -119,6 +121,7 @@ pub(crate) struct Network {
     outputs: Vec<Port>,
     max_elements: usize,
     sessions: Sessions,
+    runs: Arc<Runs>,
 }
 
 /// How callers come by a session.
@@ -140,14 +143,15 @@ impl Network {
             Ok(Opened { inputs, outputs, sessions }) => {
                 let max_elements = config.max_elements;
                 let rows = config.max_batch.unwrap_or(if backend.on_gpu() { GPU_ROWS } else { 1 });
+                let runs = Arc::new(metrics().runs(&name));
                 let sessions = if rows > 1 && batch::takes_any_number(&inputs, &outputs) {
                     let bounds = batch::Bounds { rows, elements: max_elements, delay: config.max_batch_delay };
-                    Sessions::Shared(Batcher::start(sessions, bounds)?)
+                    Sessions::Shared(Batcher::start(sessions, bounds, Arc::clone(&runs))?)
                 } else {
                     Sessions::Lent(Pool::new(sessions))
                 };
                 let placement = Placement { title: backend.name().to_owned(), why: String::new() };
-                Ok(Self { name, placement, inputs, outputs, max_elements, sessions })
+                Ok(Self { name, placement, inputs, outputs, max_elements, sessions, runs })
             }
             Err(reason) => Err(NnError::Graph { name, reason }),
         }
@@ -199,7 +203,11 @@ impl Network {
                 if deadline <= Instant::now() {
                     return Err(timed_out("before it ran"));
                 }
-                session.run(inputs, elements, deadline, watchdog).map_err(|broken| match broken {
+                let start = Instant::now();
+                let outputs = session.run(inputs, elements, deadline, watchdog);
+                // Inputs without rows in common, or without any, are one.
+                self.runs.note(start.elapsed(), batch::common_rows(inputs).unwrap_or(1), outputs.is_ok());
+                outputs.map_err(|broken| match broken {
                     Broken::Overdue => timed_out("while it ran"),
                     Broken::Failed(reason) => failed(reason),
                 })

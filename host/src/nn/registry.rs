@@ -12,16 +12,23 @@ use wasmtime_wasi_nn::{ExecutionContext, Graph, GraphRegistry};
 
 use super::network::{ComputeError, Network};
 use super::watchdog::Watchdog;
+use crate::telemetry::TraceContext;
 
 /// The named graphs of one store. Making one costs an allocation or two a graph.
 pub(crate) struct Graphs(Vec<(Arc<Network>, Graph)>);
 
 impl Graphs {
-    pub(crate) fn new(networks: &[Arc<Network>], watchdog: &Arc<Watchdog>, deadline: Instant) -> Self {
+    pub(crate) fn new(
+        networks: &[Arc<Network>],
+        watchdog: &Arc<Watchdog>,
+        deadline: Instant,
+        trace: &TraceContext,
+    ) -> Self {
         let timed = |network: &Arc<Network>| {
-            let timed = Timed { network: Arc::clone(network), watchdog: Arc::clone(watchdog), deadline };
+            let (network, watchdog, trace) = (Arc::clone(network), Arc::clone(watchdog), trace.clone());
+            let timed = Timed { network: Arc::clone(&network), watchdog, deadline, trace };
             let boxed: Box<dyn BackendGraph> = Box::new(timed);
-            (Arc::clone(network), Graph::from(boxed))
+            (network, Graph::from(boxed))
         };
         Self(networks.iter().map(timed).collect())
     }
@@ -43,6 +50,7 @@ struct Timed {
     network: Arc<Network>,
     watchdog: Arc<Watchdog>,
     deadline: Instant,
+    trace: TraceContext,
 }
 
 impl BackendGraph for Timed {
@@ -59,8 +67,15 @@ impl BackendExecutionContext for Timed {
 
     fn compute(&mut self, inputs: Option<Vec<NamedTensor>>) -> Result<Option<Vec<NamedTensor>>, BackendError> {
         let inputs = inputs.ok_or_else(|| self.stateful())?;
-        let outputs = self.network.compute(&inputs, self.deadline, &self.watchdog).map_err(refuse)?;
-        Ok(Some(outputs))
+        let mut span = self.trace.span("inference");
+        if span.is_traced() {
+            span.set("visavis.model", self.network.name().to_owned());
+        }
+        let outputs = self.network.compute(&inputs, self.deadline, &self.watchdog);
+        if outputs.is_err() {
+            span.fail("inference_failed");
+        }
+        outputs.map(Some).map_err(refuse)
     }
 
     fn get_output(&mut self, _: Id) -> Result<Tensor, BackendError> {
@@ -108,7 +123,7 @@ mod tests {
     }
 
     fn context(nn: &Nn, graph: &str, deadline: Instant) -> ExecutionContext {
-        let graphs = Graphs::new(&nn.networks, &nn.watchdog, deadline);
+        let graphs = Graphs::new(&nn.networks, &nn.watchdog, deadline, &TraceContext::default());
         graphs.get(graph).expect("the graph has its name").init_execution_context().expect("a context is cheap")
     }
 
@@ -253,7 +268,7 @@ mod tests {
     #[test]
     fn graphs_are_found_by_name_and_described() {
         let nn = fixture::start("mtcnn/proposal", fixture::identity(FLOAT, &[ANY, Some(3)]));
-        let mut graphs = Graphs::new(&nn.networks, &nn.watchdog, soon());
+        let mut graphs = Graphs::new(&nn.networks, &nn.watchdog, soon(), &TraceContext::default());
         assert!(graphs.get("mtcnn/proposal").is_some() && graphs.get_mut("mtcnn/proposal").is_some());
         assert!(graphs.get("mtcnn").is_none() && graphs.get_mut("").is_none());
         let described: Vec<_> = nn

@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Serialize, Serializer};
 
-use super::{Stats, Unavailable};
+use super::{Line, Stats, Unavailable};
 use crate::task::TaskId;
 
 /// A task that was given up: a failure for its client, and still here for the operator.
@@ -51,8 +51,13 @@ pub(crate) enum DeadError {
 /// Implementations pass `contract`.
 #[async_trait]
 pub(crate) trait Admin: Send + Sync + 'static {
+    /// Counts tasks, and says how old the first in line is.
+    async fn line(&self) -> Result<Line, Unavailable>;
+
     /// Counts tasks.
-    async fn stats(&self) -> Result<Stats, Unavailable>;
+    async fn stats(&self) -> Result<Stats, Unavailable> {
+        Ok(self.line().await?.stats)
+    }
 
     /// The tasks that were given up and are not forgotten yet, `limit` at most, those that were given up first come first.
     async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable>;

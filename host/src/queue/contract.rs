@@ -67,6 +67,8 @@ macro_rules! contract {
         $crate::queue::contract::contract! { $rig:
             life::a_task_goes_from_submission_to_its_result,
             life::tasks_are_delivered_in_the_order_of_their_submission,
+            life::a_task_keeps_its_trace,
+            life::the_line_is_as_old_as_its_first,
             life::a_lease_that_runs_out_is_lost_and_the_task_due_again,
             life::extending_keeps_a_lease,
             life::a_retry_waits_and_is_counted,

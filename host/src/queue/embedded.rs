@@ -39,15 +39,16 @@ use self::board::Standing;
 use self::clock::{Clock, System};
 use self::command::{Command, Refusal};
 use self::handle::Handle;
-use self::ledger::Interruption;
+use self::ledger::{Claimed, Interruption};
 use self::record::Idempotency;
 use self::store::{Opener, Store};
 use super::seal::{self, Key, KeyError};
 use super::{
-    Admin, Checkup, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission,
+    Admin, Checkup, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Line, Queue, RevokeError, Submission,
 };
 use super::{SubmitError, Unavailable, codec, private};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
+use crate::telemetry::TraceContext;
 
 /// How an embedded queue is set up.
 #[derive(Clone, Debug)]
@@ -249,8 +250,8 @@ impl Embedded {
 
 #[async_trait]
 impl Admin for Embedded {
-    async fn stats(&self) -> Result<Stats, Unavailable> {
-        self.handle.stats().await
+    async fn line(&self) -> Result<Line, Unavailable> {
+        self.handle.line().await
     }
 
     async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable> {
@@ -277,7 +278,7 @@ impl Admin for Embedded {
 #[async_trait]
 impl Queue for Embedded {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client, callback } = submission;
+        let Submission { payload, idempotency_key, client, callback, trace } = submission;
         // Spares the sealing when the answer is known. With a key, the task may be there already.
         let figures = self.handle.board.figures();
         if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
@@ -299,7 +300,8 @@ impl Queue for Embedded {
             (idempotency, bytes, callback.map(|url| key.seal_callback(id, url)))
         })
         .await?;
-        self.handle.ask(|answer| Command::Submit { id, idempotency, client, sealed, callback, answer }).await
+        let trace = trace.write();
+        self.handle.ask(|answer| Command::Submit { id, idempotency, client, trace, sealed, callback, answer }).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
@@ -311,7 +313,9 @@ impl Queue for Embedded {
             let lease = grant.claimed.lease;
             match self.payload(lease.id).await? {
                 Ok(payload) => {
-                    let claim = Claim { lease, retries: grant.claimed.retries, payload, age: grant.claimed.age };
+                    let Claimed { retries, age, ref trace, .. } = grant.claimed;
+                    let trace = trace.as_deref().map(TraceContext::read).unwrap_or_default();
+                    let claim = Claim { lease, retries, payload, age, trace };
                     grant.keep();
                     return Ok(Some(claim));
                 }

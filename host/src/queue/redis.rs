@@ -60,7 +60,9 @@ pub(crate) use self::options::{OpenError, Options, Tls};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
 use self::server::NoConnection;
 use super::seal::{self, Key};
-use super::{Claim, Lease, LeaseError, Limits, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec};
+use super::{
+    Claim, Lease, LeaseError, Limits, Line, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec,
+};
 use crate::task::{ErrorCode, Outcome, Payload, State, TaskError, TaskId, TaskView};
 
 /// Who waits looks again after so long, should a message have been lost.
@@ -167,7 +169,7 @@ struct Tended {
     all: bool,
     /// When there is something to do next.
     next: Option<Duration>,
-    stats: Stats,
+    line: Line,
 }
 
 impl Inner {
@@ -220,10 +222,11 @@ impl Inner {
     }
 
     async fn tend(&self) -> Result<Tended, Unavailable> {
-        let (all, next, waiting, running, ended, dead, webhooks): (bool, i64, u64, u64, u64, u64, u64) =
+        let (all, next, waiting, running, ended, dead, webhooks, oldest): (bool, i64, u64, u64, u64, u64, u64, i64) =
             self.call(&self.scripts.tend).send(&self.link).await?;
-        let next = next.try_into().ok().map(Duration::from_millis);
-        Ok(Tended { all, next, stats: Stats { waiting, running, ended, dead, webhooks } })
+        let milliseconds = |figure: i64| figure.try_into().ok().map(Duration::from_millis);
+        let stats = Stats { waiting, running, ended, dead, webhooks };
+        Ok(Tended { all, next: milliseconds(next), line: Line { stats, oldest: milliseconds(oldest) } })
     }
 
     /// Calls a script that only the holder of a lease may call.
@@ -276,7 +279,7 @@ impl Inner {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client, callback } = submission;
+        let Submission { payload, idempotency_key, client, callback, trace } = submission;
         self.inner.link.check()?;
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
@@ -296,13 +299,15 @@ impl Queue for Redis {
         // Who the client is, is not stored for nothing.
         let crowd = limits.max_waiting_per_client.zip(client).map(|(most, text)| (self.key.hash_client(&text), most));
         let (client, most) = crowd.map_or_else(Default::default, |(hash, most)| (hex::encode(hash), most));
+        let trace = trace.write().unwrap_or_default();
         // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
         // they have arrived; should nothing come of it, they expire.
         let mut store = redis::cmd("SET");
         store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
         let accept = async || {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
-            let call = call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).arg(callback.as_slice());
+            let call =
+                call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).arg(callback.as_slice()).arg(&trace);
             call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
@@ -347,7 +352,8 @@ impl Queue for Redis {
                 match blocking(move || unseal(&key, lease.id, sealed)).await? {
                     Ok(payload) => {
                         granted.grant.keep();
-                        return Ok(Some(Claim { lease, retries: granted.retries, payload, age: granted.age }));
+                        let (retries, age, trace) = (granted.retries, granted.age, granted.trace);
+                        return Ok(Some(Claim { lease, retries, payload, age, trace }));
                     }
                     Err(why) => self.inner.give_up(lease, &why).await?,
                 }

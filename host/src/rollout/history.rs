@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::parts::{Record, now};
 use crate::runtime::{Generation, Slot};
+use crate::telemetry::metrics;
 
 /// So many changes are remembered; the log has them all.
 const KEPT: usize = 100;
@@ -29,6 +30,20 @@ pub(crate) enum Event {
     RolledBack,
     /// It was refused and got no work.
     Refused,
+}
+
+impl Event {
+    /// Its name, as it is written.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Tried => "tried",
+            Self::Promoted => "promoted",
+            Self::TakenBack => "taken_back",
+            Self::RolledBack => "rolled_back",
+            Self::Refused => "refused",
+        }
+    }
 }
 
 /// One change.
@@ -60,6 +75,7 @@ impl History {
             let why = why.as_deref();
             tracing::info!(target: "visavis::audit", ?event, %slot, generation, digest, by, why, "component");
         }
+        metrics().changes.of([event.name()]).inc();
         if self.0.len() == KEPT {
             self.0.pop_front();
         }

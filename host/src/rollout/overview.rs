@@ -58,6 +58,20 @@ impl Rollout {
         words.collect::<Vec<_>>().join(", ")
     }
 
+    /// Slot, digest and number of each generation that serves.
+    pub(crate) fn generations(&self) -> Vec<(String, String, u32)> {
+        let serving = self.serving().into_iter();
+        serving
+            .map(|(slot, Record { generation, .. })| (slot.to_string(), generation.digest, generation.generation))
+            .collect()
+    }
+
+    /// Name and digest of each model that serves.
+    pub(crate) fn models(&self) -> Vec<(String, String)> {
+        let Some(switch) = &self.pipeline else { return Vec::new() };
+        switch.serving().policy.models.iter().map(|model| (model.name.clone(), model.digest.clone())).collect()
+    }
+
     /// How the node stands.
     pub(crate) fn overview(&self) -> Overview {
         let state = self.state();

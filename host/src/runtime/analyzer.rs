@@ -16,6 +16,7 @@ use super::limits::Cancel;
 use super::slot::{self, Plugged, Spent};
 use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
 use crate::nn::Nn;
+use crate::telemetry::TraceContext;
 
 /// The component that analyses photographs, ready to be instantiated.
 pub(crate) struct Analyzer(Plugged<AnalyzerPre<Guest<WasiNnCtx>>>);
@@ -32,7 +33,8 @@ impl Analyzer {
         slot::plug(clockwork, cache, Slot::Analyzer, candidate, link, AnalyzerPre::new).map(Self)
     }
 
-    /// Analyses one photograph. Blocks, also in inference. What is left of the instance comes along.
+    /// Analyses one photograph; its inferences are spans of `trace`. Blocks, also in inference. What is left of the instance comes
+    /// along.
     pub(crate) fn analyze(
         &self,
         nn: &Nn,
@@ -40,9 +42,10 @@ impl Analyzer {
         settings: &Settings,
         deadline: Instant,
         cancel: Cancel,
+        trace: &TraceContext,
     ) -> (Result<Result<Analysis, Failure>, CallError>, Spent) {
         let deadline = deadline.min(self.0.deadline());
-        self.0.call(nn.context(deadline), deadline, cancel, |store| {
+        self.0.call(nn.context(deadline, trace), deadline, cancel, |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;
             instance.visavis_face_analyze().call_analyze(store, photograph, settings)
         })
@@ -51,9 +54,10 @@ impl Analyzer {
     /// Makes an instance and throws it away.
     #[cfg(test)]
     pub(super) fn instantiate(&self, nn: &Nn, deadline: Instant) -> Result<(), CallError> {
-        let (made, _spent) = self
-            .0
-            .call(nn.context(deadline), deadline, Cancel::default(), |store| self.0.pre.instantiate(store).map(|_| ()));
+        let (made, _spent) =
+            self.0.call(nn.context(deadline, &Default::default()), deadline, Cancel::default(), |store| {
+                self.0.pre.instantiate(store).map(|_| ())
+            });
         made
     }
 

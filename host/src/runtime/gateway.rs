@@ -94,7 +94,7 @@ impl Gateway {
             };
             result.map_err(|error| guest::call_error(&store, Slot::Gateway, generation, &error))
         })));
-        match receiver.await {
+        let answered = match receiver.await {
             Ok(Ok(response)) => {
                 guest.let_go(patience);
                 Ok(response)
@@ -106,7 +106,9 @@ impl Gateway {
                 Some(Ok(())) => Err(trap("it ended without an answer".into())),
                 None => Err(CallError::Cancelled { slot: Slot::Gateway }),
             },
-        }
+        };
+        slot::count(Slot::Gateway, &answered);
+        answered
     }
 
     /// What one instance may use.

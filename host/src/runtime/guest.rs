@@ -13,6 +13,7 @@ use wasmtime_wasi::{WasiCtx, WasiCtxView, WasiView};
 use super::limits::{Bound, Limits, Meter, Stop};
 use super::waits::{HasWaits, Waits};
 use super::{CallError, Slot};
+use crate::telemetry::{Counted, metrics};
 
 /// What a guest may print before its prints are refused, bytes.
 const PRINT: usize = 64 << 10;
@@ -32,10 +33,11 @@ pub(super) struct Guest<E> {
     wasi: WasiCtx,
     meter: Meter,
     printed: MemoryOutputPipe,
+    _alive: Counted,
 }
 
 /// A fresh store for one request or photograph.
-pub(super) fn store<E: Send + 'static>(engine: &Engine, limits: Limits, extra: E) -> Store<Guest<E>> {
+pub(super) fn store<E: Send + 'static>(engine: &Engine, slot: Slot, limits: Limits, extra: E) -> Store<Guest<E>> {
     let printed = MemoryOutputPipe::new(PRINT);
     let wasi = WasiCtx::builder()
         .stdout(printed.clone())
@@ -46,7 +48,9 @@ pub(super) fn store<E: Send + 'static>(engine: &Engine, limits: Limits, extra: E
         .build();
     let mut table = ResourceTable::new();
     table.set_max_capacity(HANDLES);
-    let mut store = Store::new(engine, Guest { table, extra, bound: None, wasi, meter: Meter::new(limits), printed });
+    let alive = Counted::in_gauge(metrics().instances.of([slot.name()]));
+    let meter = Meter::new(limits);
+    let mut store = Store::new(engine, Guest { table, extra, bound: None, wasi, meter, printed, _alive: alive });
     store.limiter(|guest| &mut guest.meter);
     store.set_hostcall_fuel(HOSTCALL);
     store

@@ -40,7 +40,9 @@ fn of_the_graph_that_is_ordered() {
     let call = || {
         let deadline = Instant::now() + HOUR;
         let words = order.words.as_bytes();
-        let analysis = analyzer.analyze(&nn, words, &settings(), deadline, Cancel::default()).0.unwrap().unwrap();
+        let trace = Default::default();
+        let (analysis, _) = analyzer.analyze(&nn, words, &settings(), deadline, Cancel::default(), &trace);
+        let analysis = analysis.unwrap().unwrap();
         Ok(analysis.faces.into_iter().next().expect("an output").embedding)
     };
     order.carry_out(call).unwrap();

@@ -12,6 +12,7 @@ use super::artifact::{self, Cache};
 use super::guest::{self, Guest};
 use super::limits::{self, Bound, Cancel, Limits};
 use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
+use crate::telemetry::metrics;
 
 /// A component of world `P`, as `bindgen!` names the type that can be instantiated.
 pub(super) struct Plugged<P> {
@@ -48,6 +49,17 @@ pub(super) fn plug<E: 'static, P>(
     Ok(Plugged { pre, limits, generation: Generation { digest: source.digest, generation }, slot, engine })
 }
 
+/// Counts a call by how it ended.
+pub(super) fn count<T>(slot: Slot, called: &Result<T, CallError>) {
+    let outcome = match called {
+        Ok(_) => "ok",
+        Err(CallError::Trap { .. }) => "trap",
+        Err(CallError::Deadline { .. }) => "deadline",
+        Err(CallError::Cancelled { .. }) => "cancelled",
+    };
+    metrics().calls.of([slot.name(), outcome]).inc();
+}
+
 impl<P> Plugged<P> {
     /// Runs `call` on a fresh store, until `deadline` or the slot's own, whichever is first. What is left of the guest comes along.
     pub(super) fn call<E: Send + 'static, T>(
@@ -62,6 +74,7 @@ impl<P> Plugged<P> {
         store.data_mut().bound = Some(bound.clone());
         limits::stop_at(&mut store, bound);
         let answer = call(&mut store).map_err(|error| self.error(&store, &error));
+        count(self.slot, &answer);
         (answer, Spent { _store: Box::new(store) })
     }
 
@@ -72,7 +85,7 @@ impl<P> Plugged<P> {
 
     /// A fresh store, without a deadline yet.
     pub(super) fn store<E: Send + 'static>(&self, extra: E) -> Store<Guest<E>> {
-        guest::store(&self.engine, self.limits, extra)
+        guest::store(&self.engine, self.slot, self.limits, extra)
     }
 
     /// Why a call failed, in our words.

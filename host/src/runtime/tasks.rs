@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::bindings::{limits, tasks};
 use crate::queue::{Queue, RevokeError, Submission, SubmitError};
 use crate::task::{self, Outcome, Payload, State, TaskId, TaskView, Wishes};
+use crate::telemetry::{TraceContext, metrics};
 use crate::webhook::Allow;
 
 /// The longest wait for a task that one call may ask for.
@@ -30,6 +31,8 @@ pub(crate) struct Desk {
     pub(crate) client: Option<String>,
     /// Where clients may have the ends of their tasks told.
     pub(crate) callbacks: Arc<Allow>,
+    /// What goes on with the request in its trace.
+    pub(crate) trace: TraceContext,
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
     /// Cancelled when the host stops: then nobody is kept waiting.
@@ -87,12 +90,43 @@ impl tasks::Host for Desk {
     }
 }
 
+/// What became of a submission, for the metrics.
+fn outcome(submitted: &Result<String, tasks::SubmitError>) -> &'static str {
+    match submitted {
+        Ok(_) => "accepted",
+        Err(tasks::SubmitError::Invalid(_)) => "invalid",
+        Err(tasks::SubmitError::Full(_)) => "full",
+        Err(tasks::SubmitError::Overloaded(_)) => "overloaded",
+        Err(tasks::SubmitError::TooManyWaiting(_)) => "too_many_waiting",
+        Err(tasks::SubmitError::Conflict) => "conflict",
+        Err(tasks::SubmitError::Unavailable(_)) => "unavailable",
+    }
+}
+
 impl Desk {
-    /// Checks a submission and hands it to the queue.
+    /// Accepts a submission or says why not, which is counted and traced.
     async fn accept(
         &self,
         submission: tasks::Submission,
         callback: Option<String>,
+    ) -> Result<String, tasks::SubmitError> {
+        let mut span = self.trace.producer("submit");
+        let submitted = self.hand_in(submission, callback, span.context()).await;
+        metrics().submissions.of([outcome(&submitted)]).inc();
+        match &submitted {
+            Ok(id) if span.is_traced() => span.set("visavis.task.id", id.clone()),
+            Ok(_) => {}
+            Err(_) => span.fail(outcome(&submitted)),
+        }
+        submitted
+    }
+
+    /// Checks a submission and hands it to the queue.
+    async fn hand_in(
+        &self,
+        submission: tasks::Submission,
+        callback: Option<String>,
+        trace: TraceContext,
     ) -> Result<String, tasks::SubmitError> {
         let (first, second) = submission.photographs;
         let payload =
@@ -103,7 +137,7 @@ impl Desk {
             return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
         }
         let (idempotency_key, client) = (submission.idempotency_key, self.client.clone());
-        let submission = Submission { payload, idempotency_key, client, callback };
+        let submission = Submission { payload, idempotency_key, client, callback, trace };
         match self.queue.submit(submission).await {
             Ok(id) => Ok(id.to_string()),
             Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),

@@ -33,5 +33,6 @@ mod swap_recovery;
 mod swap_refusals;
 mod swapping;
 mod tidy;
+mod traces;
 mod watching;
 mod webhooks;

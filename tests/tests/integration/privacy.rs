@@ -1,4 +1,4 @@
-//! Photographs leave no trace: not on the disk, not in the log.
+//! Photographs leave no trace on the disk. What the log, metrics and traces hold is looked through in `traces`.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -58,24 +58,6 @@ fn the_key_is_for_its_owner_alone() {
         .collect();
     assert_eq!(keys.len(), 1);
     assert_eq!(keys[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
-}
-
-#[test]
-fn the_log_holds_neither_names_nor_pixels() {
-    let host = Setup::new().set("VISAVIS_TELEMETRY__LOG", "trace").start();
-    let client = host.client();
-    let name = "my-secret-holiday";
-    let part = |form: Form, field: &str, bytes: &[u8]| {
-        form.part(&format!("name=\"{field}\"; filename=\"{name}.jpg\""), Some("image/jpeg"), bytes)
-    };
-    let good = part(part(Form::new(), "image1", &photo("obama.jpg")), "image2", &photo("obama2.jpg"));
-    assert_eq!(client.verify(&good)["status"], "SUCCESS");
-    let broken = part(part(Form::new(), "image1", &photo("obama.jpg")[..9000]), "image2", &photo("obama2.jpg"));
-    assert_eq!(client.verify(&broken)["error"]["code"], "invalid_image");
-    let log = host.log();
-    assert!(log.len() > 100, "there is a log");
-    assert!(!log.contains(name), "the log names a file");
-    assert_eq!(traces().find(log.as_bytes()), None);
 }
 
 #[test]

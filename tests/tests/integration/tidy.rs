@@ -51,7 +51,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ("edge", &["wire", "runtime", "queue", "task", "telemetry", "webhook"]),
     ("worker", &["pipeline", "runtime", "queue", "task", "telemetry"]),
     ("admin", &["wire", "rollout", "runtime", "queue", "secret", "task", "telemetry"]),
-    ("wire", &[]),
+    ("wire", &["telemetry"]),
     ("rollout", &["pipeline", "runtime", "queue", "task", "telemetry"]),
     ("pipeline", &["runtime", "nn", "task", "telemetry"]),
     ("runtime", &["nn", "queue", "task", "telemetry", "webhook"]),

@@ -3,7 +3,7 @@
 //! Owns its keys. Must never know where a value came from; the defaults are the telemetry's own.
 
 use crate::config::sections::{Field, field};
-use crate::config::value::{Raw, Value, choose};
+use crate::config::value::{Listener, Raw, Value, choose};
 use crate::telemetry::{Config, Filter, Format};
 
 impl Value for &mut Filter {
@@ -37,5 +37,9 @@ impl Value for &mut Format {
 
 /// Its keys, with the place of each value.
 pub(super) fn fields(telemetry: &mut Config) -> Vec<Field<'_>> {
-    vec![field("telemetry.log", &mut telemetry.log), field("telemetry.format", &mut telemetry.format)]
+    vec![
+        field("telemetry.log", &mut telemetry.log),
+        field("telemetry.format", &mut telemetry.format),
+        field("telemetry.metrics", Listener(&mut telemetry.metrics)),
+    ]
 }

@@ -14,7 +14,7 @@ pub(in crate::nn) fn takes_any_number(inputs: &[Port], outputs: &[Port]) -> bool
 }
 
 /// The number of rows that all inputs have in common; `None` when they differ.
-pub(super) fn common(inputs: &[NamedTensor]) -> Option<usize> {
+pub(in crate::nn) fn common(inputs: &[NamedTensor]) -> Option<usize> {
     let mut rows = inputs.iter().map(|input| input.tensor.dimensions.first().copied());
     let first = rows.next()??;
     rows.all(|other| other == Some(first)).then_some(first as usize)

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{LIMITS, Rig, claim, counts, error, failure, payload, state, submit, success, view};
-use crate::queue::{Lease, LeaseError, Queue, RevokeError};
+use crate::queue::{Lease, LeaseError, Queue, RevokeError, Submission};
 use crate::task::{ErrorCode, State, TaskId, TaskView};
+use crate::telemetry::TraceContext;
 
 /// Whatever is tried with this lease is refused.
 async fn assert_lost(queue: &dyn Queue, lease: Lease) {
@@ -55,6 +56,43 @@ pub(crate) async fn tasks_are_delivered_in_the_order_of_their_submission<R: Rig>
     for id in ids {
         assert_eq!(claim(rig.queue()).await.lease.id, id);
     }
+}
+
+pub(crate) async fn a_task_keeps_its_trace<R: Rig>() {
+    let mut rig = R::new(LIMITS).await;
+    let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext::read(text);
+    let submission = Submission { trace, ..Submission::new(payload(1)) };
+    let traced = rig.queue().submit(submission).await.unwrap();
+    let other = submit(rig.queue(), 2).await;
+    rig = rig.crash().await;
+    let [first, second] = [claim(rig.queue()).await, claim(rig.queue()).await];
+    assert_eq!([first.lease.id, second.lease.id], [traced, other]);
+    assert_eq!((first.trace.write().as_deref(), second.trace.write()), (Some(text), None));
+    // Who tries it again goes on in the same trace.
+    rig.queue().retry(first.lease, Duration::ZERO, error("once more")).await.unwrap();
+    assert_eq!(claim(rig.queue()).await.trace.write().as_deref(), Some(text));
+}
+
+pub(crate) async fn the_line_is_as_old_as_its_first<R: Rig>() {
+    let rig = R::new(LIMITS).await;
+    let oldest = async || rig.queue().line().await.unwrap().oldest;
+    assert_eq!(oldest().await, None);
+    submit(rig.queue(), 1).await;
+    rig.pass(Duration::from_millis(300)).await;
+    submit(rig.queue(), 2).await;
+    let before = oldest().await.expect("two tasks are due");
+    assert!(before >= Duration::from_millis(300), "{before:?}");
+    // What runs does not wait, and what comes back is as old as it was.
+    let lease = claim(rig.queue()).await.lease;
+    let second = oldest().await.expect("one task is due");
+    assert!(second < before, "{second:?}, {before:?}");
+    rig.queue().release(lease).await.unwrap();
+    assert!(oldest().await >= Some(before));
+    for _ in 0..2 {
+        claim(rig.queue()).await;
+    }
+    assert_eq!(oldest().await, None);
 }
 
 pub(crate) async fn a_lease_that_runs_out_is_lost_and_the_task_due_again<R: Rig>() {

@@ -26,6 +26,8 @@ pub(super) struct Standing {
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Figures {
     pub(super) stats: Stats,
+    /// When the oldest task that is due was submitted.
+    pub(super) oldest: Option<Stamp>,
     /// When a client that finds the queue full should come back.
     pub(super) retry_after: Duration,
     /// One more task would not end in time.

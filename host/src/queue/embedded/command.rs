@@ -22,6 +22,7 @@ pub(super) enum Command {
         id: TaskId,
         idempotency: Option<Idempotency>,
         client: Option<Client>,
+        trace: Option<String>,
         sealed: Vec<u8>,
         /// The address that its end is told to, sealed.
         callback: Option<Vec<u8>>,

@@ -17,7 +17,7 @@ use super::ledger::Interruption;
 use super::store::Opened;
 use super::writer::Writer;
 use super::{OpenError, Store, blocking};
-use crate::queue::{Admin, DeadError, DeadTask, Limits, Stats, Unavailable};
+use crate::queue::{Admin, DeadError, DeadTask, Limits, Line, Unavailable};
 use crate::task::TaskId;
 
 /// The queue without its key. [`Admin::close`] it before the process ends; without that nothing is lost, but the next start
@@ -25,6 +25,7 @@ use crate::task::TaskId;
 pub(super) struct Handle {
     pub(super) board: Arc<Board>,
     pub(super) store: Arc<Store>,
+    clock: Arc<dyn Clock>,
     commands: Sender<Command>,
     writer: Mutex<Option<JoinHandle<()>>>,
     closed: CancellationToken,
@@ -42,13 +43,13 @@ impl Handle {
         let path = store.path().to_owned();
         let store = Arc::new(store);
         let (commands, inbox) = mpsc::channel();
-        let writer = Writer::start(limits, clock, Arc::clone(&store), tasks, after, commands.clone())?;
+        let writer = Writer::start(limits, Arc::clone(&clock), Arc::clone(&store), tasks, after, commands.clone())?;
         let board = writer.board();
         let writer = thread::Builder::new()
             .name("queue-writer".to_owned())
             .spawn(move || writer.run(&inbox))
             .map_err(|source| OpenError::Io { path, source })?;
-        Ok(Self { board, store, commands, writer: Mutex::new(Some(writer)), closed: CancellationToken::new() })
+        Ok(Self { board, store, clock, commands, writer: Mutex::new(Some(writer)), closed: CancellationToken::new() })
     }
 
     /// What `read` finds on board and disk, unless the queue is closed before.
@@ -84,8 +85,13 @@ impl Drop for Handle {
 
 #[async_trait]
 impl Admin for Handle {
-    async fn stats(&self) -> Result<Stats, Unavailable> {
-        self.unless_closed(async { Ok(self.board.figures().stats) }).await
+    async fn line(&self) -> Result<Line, Unavailable> {
+        let line = async {
+            let figures = self.board.figures();
+            let oldest = figures.oldest.map(|submitted| self.clock.now().since(submitted));
+            Ok(Line { stats: figures.stats, oldest })
+        };
+        self.unless_closed(line).await
     }
 
     async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable> {

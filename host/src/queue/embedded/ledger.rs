@@ -40,6 +40,8 @@ pub(super) struct Claimed {
     pub(super) lease: Lease,
     pub(super) retries: u32,
     pub(super) age: Duration,
+    /// The trace that it was submitted in, as a `traceparent`.
+    pub(super) trace: Option<String>,
 }
 
 /// The lease is no longer the caller's.
@@ -157,6 +159,13 @@ impl Ledger {
         Submitted::New
     }
 
+    /// Notes the trace that a task was submitted in.
+    pub(super) fn note_trace(&mut self, id: TaskId, trace: Option<String>) {
+        if let Some(task) = self.tasks.get_mut(&id) {
+            task.trace = trace;
+        }
+    }
+
     /// Hands out the oldest task that is due.
     pub(super) fn claim(&mut self, now: Stamp) -> Option<Claimed> {
         let &(_, id) = self.ready.first()?;
@@ -166,6 +175,7 @@ impl Ledger {
             lease: Lease { id, delivery: task.delivery },
             retries: task.retries,
             age: now.since(task.submitted),
+            trace: task.trace.clone(),
         };
         self.enter(id, Phase::Running, now);
         Some(claimed)
@@ -294,6 +304,12 @@ impl Ledger {
     /// Counts tasks.
     pub(super) fn stats(&self) -> Stats {
         Stats { webhooks: self.callbacks.len() as u64, ..self.stats }
+    }
+
+    /// When the oldest task that is due was submitted.
+    pub(super) fn oldest(&self) -> Option<Stamp> {
+        let (_, id) = self.ready.first()?;
+        Some(self.tasks.get(id)?.submitted)
     }
 
     /// Whether a task runs, or is due.

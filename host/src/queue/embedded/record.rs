@@ -35,6 +35,9 @@ pub(super) struct Task {
     /// Why the last try failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) error: Option<String>,
+    /// The trace that it was submitted in, as a `traceparent`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<String>,
     /// When something happens to the task by itself; the ledger sets it anew after a start.
     #[serde(skip)]
     pub(super) timer: Stamp,
@@ -94,6 +97,7 @@ impl Task {
             client,
             callback: None,
             error: None,
+            trace: None,
             timer: now,
         }
     }

@@ -182,13 +182,14 @@ impl Writer {
     /// Applies one command to the ledger. The reply waits for the commit.
     fn apply(&mut self, command: Command, now: Stamp) -> Option<Reply> {
         match command {
-            Command::Submit { id, idempotency, client, sealed, callback, answer } => {
+            Command::Submit { id, idempotency, client, trace, sealed, callback, answer } => {
                 if let Some(trouble) = self.trouble.as_ref().filter(|trouble| now < trouble.paused_until) {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
                 let in_time = self.in_time(now);
                 let result = match self.ledger.submit(id, idempotency, client, callback.is_some(), in_time, now) {
                     Submitted::New => {
+                        self.ledger.note_trace(id, trace);
                         self.payloads.insert(id, sealed);
                         self.callbacks.extend(callback.map(|sealed| (id, sealed)));
                         Ok(id)
@@ -352,6 +353,7 @@ impl Writer {
         let stats = self.ledger.stats();
         Figures {
             stats,
+            oldest: self.ledger.oldest(),
             retry_after: self.drain.retry_after(stats.waiting, now),
             overloaded: !self.in_time(now),
             next_callback: self.ledger.next_callback(),

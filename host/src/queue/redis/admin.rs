@@ -12,7 +12,7 @@ use super::scripts::{Script, Time};
 use super::server::NoConnection;
 use super::{As, Inner, OpenError, Options, Redis};
 use crate::queue::seal::Key;
-use crate::queue::{Admin, Checkup, DeadError, DeadTask, Limits, Stats, Unavailable};
+use crate::queue::{Admin, Checkup, DeadError, DeadTask, Limits, Line, Unavailable};
 use crate::task::TaskId;
 
 /// Connects for an operator: makes no key, takes nothing over, and goes by the limits of the last node that joined.
@@ -86,11 +86,11 @@ impl Inner {
 
 #[async_trait]
 impl Admin for Inner {
-    async fn stats(&self) -> Result<Stats, Unavailable> {
+    async fn line(&self) -> Result<Line, Unavailable> {
         loop {
             let tended = self.tend().await?;
             if tended.all {
-                return Ok(tended.stats);
+                return Ok(tended.line);
             }
         }
     }
@@ -130,8 +130,8 @@ impl Admin for Inner {
 
 #[async_trait]
 impl Admin for Redis {
-    async fn stats(&self) -> Result<Stats, Unavailable> {
-        self.inner.stats().await
+    async fn line(&self) -> Result<Line, Unavailable> {
+        self.inner.line().await
     }
 
     async fn dead(&self, limit: usize) -> Result<Vec<DeadTask>, Unavailable> {

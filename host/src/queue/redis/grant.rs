@@ -12,6 +12,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use super::Inner;
 use super::answer::from_digits;
 use crate::queue::{Lease, Unavailable};
+use crate::telemetry::TraceContext;
 
 /// Claims on their way at once, at most.
 const MOST: u32 = 1 << 20;
@@ -39,6 +40,7 @@ pub(super) struct Granted {
     pub(super) grant: Grant,
     pub(super) retries: u32,
     pub(super) age: Duration,
+    pub(super) trace: TraceContext,
     /// As it was submitted, sealed; empty when it is gone.
     pub(super) sealed: Vec<u8>,
 }
@@ -82,7 +84,7 @@ impl Grant {
         if answer.is_empty() {
             return Ok(None);
         }
-        let (id, delivery, retries, age, more): (String, u32, u32, u64, u64) =
+        let (id, delivery, retries, age, more, trace): (String, u32, u32, u64, u64, String) =
             redis::from_redis_value(redis::Value::Array(answer))
                 .map_err(|error| Unavailable(format!("the server's answer to a claim makes no sense: {error}")))?;
         let id = from_digits(&id).ok_or_else(|| Unavailable(format!("{id:?} in the queue is no task")))?;
@@ -94,7 +96,8 @@ impl Grant {
         fetch.arg(inner.context.payload_key(id));
         // Nothing, when the task was revoked meanwhile.
         let sealed = inner.link.query::<Option<Vec<u8>>>(&fetch).await?.unwrap_or_default();
-        Ok(Some(Granted { grant, retries, age: Duration::from_millis(age), sealed }))
+        let trace = TraceContext::read(&trace);
+        Ok(Some(Granted { grant, retries, age: Duration::from_millis(age), trace, sealed }))
     }
 }
 

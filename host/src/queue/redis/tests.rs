@@ -317,6 +317,7 @@ async fn neither_photographs_nor_keys_nor_clients_nor_addresses_lie_readable_on_
             idempotency_key: Some("passport 123456".to_owned()),
             client: Some("192.0.2.77".to_owned()),
             callback: Some("https://hooks.example.org/".to_owned()),
+            trace: Default::default(),
         })
         .await
         .unwrap();

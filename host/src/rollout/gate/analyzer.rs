@@ -179,7 +179,10 @@ async fn decide(serving: &Arc<Pipeline>, new: &Arc<Pipeline>, seen: &[Seen], che
 
 /// Whom two photographs show, in words.
 async fn decision(pipeline: &Arc<Pipeline>, payload: Payload) -> String {
-    match Arc::clone(pipeline).verify(payload, None, Instant::now() + PATIENCE, Cancel::default()).await {
+    match Arc::clone(pipeline)
+        .verify(payload, None, Instant::now() + PATIENCE, Cancel::default(), &Default::default())
+        .await
+    {
         Ok(result) if result["verified"] == true => "one person".to_owned(),
         Ok(_) => "two people".to_owned(),
         Err(failed) => failed.code().map_or("nothing", |code| code.as_str()).to_owned(),

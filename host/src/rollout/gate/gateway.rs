@@ -135,7 +135,8 @@ impl Asker<'_> {
 }
 
 fn desk(queue: Arc<dyn Queue>) -> Desk {
-    Desk { queue, client: None, callbacks: Arc::default(), body_limit: BODY, shutdown: CancellationToken::new() }
+    let (trace, callbacks) = Default::default();
+    Desk { queue, client: None, trace, callbacks, body_limit: BODY, shutdown: CancellationToken::new() }
 }
 
 fn told(

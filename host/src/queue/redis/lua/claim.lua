@@ -1,5 +1,5 @@
 -- Hands out the oldest task that is due. ARGV: the node that asks.
--- Yields {id, delivery, retries, age (ms), how many more are due}, or {} when none is. The payload is to be fetched then: a
+-- Yields {id, delivery, retries, age (ms), how many more are due, the trace or empty}, or {} when none is. The payload is to be fetched then: a
 -- script would copy it twice.
 local node = ARGV[6]
 
@@ -29,7 +29,8 @@ while true do
       redis.call('ZADD', running, now + lease, id)
       redis.call('SADD', node_key(node), id)
       keep(task, lease + payload_ttl + result_ttl)
-      return { id, delivery, task.retries, now - task.submitted, redis.call('ZCARD', ready) }
+      local trace = redis.call('HGET', task_key(id), 'trace') or ''
+      return { id, delivery, task.retries, now - task.submitted, redis.call('ZCARD', ready), trace }
     end
   end
 end

@@ -67,6 +67,9 @@ pub(crate) fn set_up(workspace: &Workspace) -> Result<()> {
     if !setup::gpu(Gpu::Webgpu, workspace)? {
         progress::note("there is no WebGPU for this system: its test says that it is skipped");
     }
+    if !system::unpack_program("promtool", "prometheus", &workspace.target.join("visavis-tests"))? {
+        progress::note("there is no promtool: its test says that it is skipped");
+    }
     examples::build(workspace)?;
     testers::install(workspace)
 }

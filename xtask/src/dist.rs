@@ -36,7 +36,7 @@ pub(crate) struct Options {
 }
 
 /// What is copied from the repository: path there, path in the archive.
-const DOCUMENTS: [(&str, &str); 8] = [
+const DOCUMENTS: [(&str, &str); 11] = [
     ("LICENSE", "LICENSE"),
     ("packaging/visavis.service", "etc/visavis.service"),
     ("packaging/visavis.toml", "etc/visavis.toml"),
@@ -45,6 +45,9 @@ const DOCUMENTS: [(&str, &str); 8] = [
     ("docs/components.md", "share/doc/components.md"),
     ("docs/bundles.md", "share/doc/bundles.md"),
     ("docs/redis.md", "share/doc/redis.md"),
+    ("docs/observability.md", "share/doc/observability.md"),
+    ("packaging/prometheus-rules.yml", "share/observability/prometheus-rules.yml"),
+    ("packaging/grafana-dashboard.json", "share/observability/grafana-dashboard.json"),
 ];
 
 /// The folders of the assets that the host needs.

@@ -4,6 +4,7 @@
 //! what they are run for.
 
 use std::env;
+use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -35,6 +36,51 @@ pub(crate) fn ensure_any(programs: &[&str], package: &str) -> Result<()> {
         if listed { "" } else { ", nor the list of packages be read" }
     );
     Ok(())
+}
+
+/// Takes a program out of one of Debian's packages, of which it is all that is wanted, and puts it into `folder`: nothing is
+/// installed and no service starts. Whether the program is there, or in the path; without Debian's tools it cannot be had.
+pub(crate) fn unpack_program(program: &str, package: &str, folder: &Path) -> Result<bool> {
+    let place = folder.join(program);
+    if is_installed(program) || is_file(&place) {
+        return Ok(true);
+    }
+    if !is_installed("apt-get") || !is_installed("dpkg-deb") {
+        return Ok(false);
+    }
+    let parts = folder.join(format!("{program}.parts"));
+    let clear = || match fs::remove_dir_all(&parts) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    clear()?;
+    fs::create_dir_all(&parts)?;
+    progress::note(&format!("fetching {program} from the system's package {package}"));
+    let download = || {
+        let mut command = Command::new("apt-get");
+        command.args(["download", "-q", package]).current_dir(&parts);
+        succeeds(command)
+    };
+    // The list of packages may be missing.
+    let fetched = download() || (is_root() && apt(&["update", "-q"]) && download());
+    let archive = fs::read_dir(&parts)?.flatten().map(|entry| entry.path()).next().filter(|_| fetched);
+    let unpacked = archive.is_some_and(|archive| {
+        let mut command = Command::new("dpkg-deb");
+        command.arg("--extract").arg(archive).arg(parts.join("files"));
+        succeeds(command)
+    });
+    let found = parts.join("files/usr/bin").join(program);
+    let there = unpacked && is_file(&found);
+    if there {
+        fs::rename(found, &place)?;
+    }
+    clear()?;
+    Ok(there)
+}
+
+fn succeeds(mut command: Command) -> bool {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    command.status().is_ok_and(|status| status.success())
 }
 
 fn apt(arguments: &[&str]) -> bool {

@@ -22,6 +22,7 @@ mod hostile_bodies;
 mod hostile_files;
 mod languages;
 mod limits;
+mod observability;
 mod openapi;
 mod operations;
 mod overload;

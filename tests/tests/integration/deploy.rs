@@ -7,6 +7,7 @@ use std::process::Command;
 
 use serde_json::Value;
 use visavis_tests::host::{Setup, repository, shared};
+use visavis_tests::http::Client;
 
 fn read(path: &str) -> String {
     fs::read_to_string(repository().join(path)).expect("the repository has this file")
@@ -76,6 +77,14 @@ fn pods_are_probed_where_the_host_answers_and_have_time_to_end() {
         let path = container[probe]["httpGet"]["path"].as_str().expect("a path");
         assert_eq!(shared().client().get(path).status, 200, "{probe}");
     }
+    let watched = Setup::new().set("VISAVIS_TELEMETRY__METRICS", "127.0.0.1:0").start();
+    let worker = deployment("visavis-worker");
+    for probe in ["startupProbe", "livenessProbe", "readinessProbe"] {
+        let asked = &worker["spec"]["template"]["spec"]["containers"][0][probe]["httpGet"];
+        assert_eq!(asked["port"], "metrics", "{probe}: a worker has no other listener");
+        let path = asked["path"].as_str().expect("a path");
+        assert_eq!(Client::new(watched.watchers()).get(path).status, 200, "{probe}");
+    }
     // A Redis that is away must not restart an edge.
     assert_eq!(container["livenessProbe"]["httpGet"]["path"], "/healthz");
     let configuration = documents("deploy/kubernetes.yaml").swap_remove(0);
@@ -108,12 +117,25 @@ fn the_health_check_of_the_compose_file_tells_ready_from_not() {
     };
     assert_eq!(ask(shared().address().port()), (Some(0), "ready\n".to_owned()));
     // It listens and has no Redis: alive, but not ready.
-    let away = Setup::new().start_unready(&["--queue", "redis://127.0.0.1:1", "--role", "edge"]);
+    let setup = Setup::new().set("VISAVIS_TELEMETRY__METRICS", "127.0.0.1:0");
+    let watched = setup.start();
+    let away = setup.start_unready(&["--queue", "redis://127.0.0.1:1", "--role", "edge"]);
     assert_eq!(away.client().get("/healthz").status, 200);
     let (status, told) = ask(away.address().port());
     assert!(status == Some(1) && told.contains("answered 503") && told.contains("queue_unavailable"), "{told}");
     let alive = format!("http://{}/healthz", away.address());
     assert_eq!(Setup::new().run(["health", "--url", &alive]).status.code(), Some(0));
+    // A worker is asked where its metrics are.
+    let test = compose["services"]["worker"]["healthcheck"]["test"].as_array().expect("a command");
+    let words: Vec<_> = test.iter().map(|it| it.as_str().expect("a word")).collect();
+    assert_eq!(words[..2], ["CMD", "visavis"]);
+    assert!(read("deploy/compose.yaml").contains("VISAVIS_TELEMETRY__METRICS: 0.0.0.0:9464"));
+    let ask_worker = |port: u16| {
+        let words = words[2..].iter().map(|word| word.replace(":9464", &format!(":{port}")));
+        setup.run(words.collect::<Vec<_>>()).status.code()
+    };
+    assert_eq!(ask_worker(away.watchers().port()), Some(1));
+    assert_eq!(ask_worker(watched.watchers().port()), Some(0));
     let port = away.address().port();
     drop(away);
     let (status, told) = ask(port);

@@ -89,7 +89,7 @@ impl Check {
             Self::Lints => cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
             Self::Docs => cargo(&["doc", "--release", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),
             Self::Models => setup::rebuild_models(workspace).map(|done| progress::note(&done)),
-            Self::Tests => cargo(&["test", "--release", "--workspace"], &[]),
+            Self::Tests => cargo(&["test", "--release", "--workspace", "--no-fail-fast"], &[]),
             Self::Bench => bench::check(workspace),
         }
     }

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use visavis_tests::form::Form;
 use visavis_tests::host::{Setup, shared};
 use visavis_tests::photos::{assets, photo, small};
+use visavis_tests::stub;
 
 const SEED_FIELDS: [&str; 8] = [
     "verified",
@@ -157,18 +158,24 @@ fn an_ended_task_is_told_at_once_and_a_waiting_one_after_the_wait() {
 }
 
 #[test]
-fn waiting_in_the_submission_ends_with_it_or_without() {
-    let host = Setup::new().set("VISAVIS_WORKER__CONCURRENCY", "1").start();
-    let client = host.client();
-    let form = Form::photos("obama.jpg", "obama2.jpg");
-    let answer = client.post("/verify?wait=30", &form, &[]);
+fn waiting_in_the_submission_ends_with_the_task() {
+    let answer = shared().client().post("/verify?wait=30", &Form::photos("obama.jpg", "obama2.jpg"), &[]);
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("SUCCESS")), "{}", answer.text());
     let id = answer.json()["task_id"].as_str().unwrap().to_owned();
     assert_eq!(answer.header("location"), Some(format!("/status/{id}").as_str()));
-    for _ in 0..20 {
-        client.submit(&form);
-    }
-    let answer = client.post("/verify?wait=1", &form, &[]);
+}
+
+#[test]
+fn waiting_in_the_submission_ends_without_the_task() {
+    let host = Setup::new()
+        .set("VISAVIS_COMPONENTS__ANALYZER__PATH", &stub::component().to_string_lossy())
+        .set("VISAVIS_COMPONENTS__ANALYZER__DEADLINE", "90s")
+        .set("VISAVIS_WORKER__TASK_TIMEOUT", "100s")
+        .set("VISAVIS_WORKER__CONCURRENCY", "1")
+        .start();
+    let client = host.client();
+    client.submit(&stub::form(1, Duration::from_secs(60), 100));
+    let answer = client.post("/verify?wait=1", &stub::form(2, Duration::ZERO, 100), &[]);
     assert_eq!(answer.status, 202, "{}", answer.text());
     assert!(answer.json()["task_id"].is_string());
 }

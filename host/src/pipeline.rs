@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, oneshot};
-use tokio::task::JoinHandle;
 
 use self::cache::Cache;
 use self::report::Timings;
@@ -128,12 +127,13 @@ impl Pipeline {
             span.set("visavis.photograph", number);
             span
         };
-        let first = Arc::clone(&self).spawn_known(first, cache.cloned(), deadline, cancel.clone(), span(1));
-        let second = Arc::clone(&self).spawn_known(second, cache.cloned(), deadline, cancel, span(2));
-        let (first, second) = tokio::join!(first, second);
+        let (first, second) = tokio::join!(
+            self.analysis_or_known(first, cache, deadline, cancel.clone(), span(1)),
+            self.analysis_or_known(second, cache, deadline, cancel, span(2)),
+        );
         // Both have ended: the first photograph's fault is told first, however the threads ran.
-        let first = joined(first).map_err(|error| error.of_photograph(1, deadline))?;
-        let second = joined(second).map_err(|error| error.of_photograph(2, deadline))?;
+        let first = first.map_err(|error| error.of_photograph(1, deadline))?;
+        let second = second.map_err(|error| error.of_photograph(2, deadline))?;
         Ok(Arc::new([first, second]))
     }
 
@@ -174,9 +174,8 @@ impl Pipeline {
         photograph: Arc<Vec<u8>>,
         deadline: Instant,
     ) -> Result<Analysis, Failed> {
-        let analysis =
-            self.spawn_analysis(photograph, Embed::Every, deadline, Cancel::default(), Span::default()).await;
-        joined(analysis).map_err(|error| error.of_photograph(1, deadline))
+        let analysis = self.analysis(photograph, Embed::Every, deadline, Cancel::default(), Span::default()).await;
+        analysis.map_err(|error| error.of_photograph(1, deadline))
     }
 
     /// Analyses one photograph, the most prominent face of it in full, as for a verification.
@@ -186,8 +185,8 @@ impl Pipeline {
         deadline: Instant,
         cancel: Cancel,
     ) -> Result<Analysis, Failed> {
-        let analysis = self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, Span::default()).await;
-        joined(analysis).map_err(|error| error.of_photograph(1, deadline))
+        let analysis = self.analysis(photograph, Embed::MostProminent, deadline, cancel, Span::default()).await;
+        analysis.map_err(|error| error.of_photograph(1, deadline))
     }
 
     /// Whether each face looks into the camera.
@@ -200,85 +199,81 @@ impl Pipeline {
 
     /// The analysis of one photograph, from the cache if there is one and it has it. Only analyses are kept: a photograph that
     /// could not be analysed is looked at anew.
-    fn spawn_known(
-        self: Arc<Self>,
+    async fn analysis_or_known(
+        self: &Arc<Self>,
         photograph: Arc<Vec<u8>>,
-        cache: Option<Arc<Cache>>,
+        cache: Option<&Arc<Cache>>,
         deadline: Instant,
         cancel: Cancel,
         mut span: Span,
-    ) -> JoinHandle<Result<Analysis, Trouble>> {
+    ) -> Result<Analysis, Trouble> {
         let Some(cache) = cache else {
-            return self.spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, span);
+            return self.analysis(photograph, Embed::MostProminent, deadline, cancel, span).await;
         };
-        tokio::spawn(async move {
-            let start = Instant::now();
-            let look = {
-                let (pipeline, cache, photograph) = (Arc::clone(&self), Arc::clone(&cache), Arc::clone(&photograph));
-                tokio::task::spawn_blocking(move || {
-                    let fingerprint = cache.fingerprint(&photograph);
-                    (fingerprint, cache.find(fingerprint, (&pipeline.analyzer, &pipeline.policy), start))
-                })
-            };
-            let fingerprint = match look.await {
-                Ok((_, Some(analysis))) => {
-                    metrics().lookups.of(["hit"]).inc();
-                    span.set("visavis.cached", true);
-                    note_steps(&analysis);
-                    return Ok(analysis);
-                }
-                Ok((fingerprint, None)) => {
-                    metrics().lookups.of(["miss"]).inc();
-                    fingerprint
-                }
-                Err(error) => return Err(Trouble::Thread(error.to_string())),
-            };
-            let analysis = joined(
-                Arc::clone(&self).spawn_analysis(photograph, Embed::MostProminent, deadline, cancel, span).await,
-            )?;
-            cache.keep(fingerprint, (&self.analyzer, &self.policy), &analysis);
-            Ok(analysis)
-        })
+        let start = Instant::now();
+        let look = {
+            let (pipeline, cache, photograph) = (Arc::clone(self), Arc::clone(cache), Arc::clone(&photograph));
+            tokio::task::spawn_blocking(move || {
+                let fingerprint = cache.fingerprint(&photograph);
+                (fingerprint, cache.find(fingerprint, (&pipeline.analyzer, &pipeline.policy), start))
+            })
+        };
+        let fingerprint = match look.await {
+            Ok((_, Some(analysis))) => {
+                metrics().lookups.of(["hit"]).inc();
+                span.set("visavis.cached", true);
+                note_steps(&analysis);
+                return Ok(analysis);
+            }
+            Ok((fingerprint, None)) => {
+                metrics().lookups.of(["miss"]).inc();
+                fingerprint
+            }
+            Err(error) => return Err(Trouble::Thread(error.to_string())),
+        };
+        let analysis = self.analysis(photograph, Embed::MostProminent, deadline, cancel, span).await?;
+        cache.keep(fingerprint, (&self.analyzer, &self.policy), &analysis);
+        Ok(analysis)
     }
 
-    /// One photograph on a thread of its own, as soon as a core is free.
-    fn spawn_analysis(
-        self: Arc<Self>,
+    /// One photograph on a thread of its own, as soon as a core is free. If one is free now, the thread is woken at once and by
+    /// the caller: whoever was asked to do it would itself have to be woken first, which on a busy processor takes milliseconds.
+    async fn analysis(
+        self: &Arc<Self>,
         photograph: Arc<Vec<u8>>,
         embed: Embed,
         deadline: Instant,
         cancel: Cancel,
         mut span: Span,
-    ) -> JoinHandle<Result<Analysis, Trouble>> {
+    ) -> Result<Analysis, Trouble> {
         let start = Instant::now();
-        tokio::spawn(async move {
-            let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
-            let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
-            let settings = Settings { embed, ..self.policy.settings.clone() };
-            let (answer, answered) = oneshot::channel();
-            tokio::task::spawn_blocking(move || {
-                let (nn, trace) = (&self.policy.nn, span.context());
-                let (analysis, spent) = self.analyzer.analyze(nn, &photograph, &settings, deadline, cancel, &trace);
-                metrics().step_seconds.of(["analyze"]).observe(start.elapsed().as_secs_f64());
-                if !matches!(analysis, Ok(Ok(_))) {
-                    span.fail("not_analyzed");
+        let core = tokio::time::timeout_at(deadline.into(), Arc::clone(&self.cores).acquire_owned());
+        let Ok(Ok(core)) = core.await else { return Err(Trouble::Late) };
+        let pipeline = Arc::clone(self);
+        let (answer, answered) = oneshot::channel();
+        tokio::task::spawn_blocking(move || {
+            let settings = Settings { embed, ..pipeline.policy.settings.clone() };
+            let (nn, trace) = (&pipeline.policy.nn, span.context());
+            let (analysis, spent) = pipeline.analyzer.analyze(nn, &photograph, &settings, deadline, cancel, &trace);
+            metrics().step_seconds.of(["analyze"]).observe(start.elapsed().as_secs_f64());
+            if !matches!(analysis, Ok(Ok(_))) {
+                span.fail("not_analyzed");
+            }
+            drop(span);
+            // Whoever waits for it may be gone.
+            let _ = answer.send(match analysis {
+                Ok(Ok(analysis)) => {
+                    note_steps(&analysis);
+                    Ok(analysis)
                 }
-                drop(span);
-                // Whoever waits for it may be gone.
-                let _ = answer.send(match analysis {
-                    Ok(Ok(analysis)) => {
-                        note_steps(&analysis);
-                        Ok(analysis)
-                    }
-                    Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
-                    Err(error) => Err(Trouble::Call(error)),
-                });
-                // The core is busy until the instance's memory is cleared, but the analysis need not wait for that.
-                drop(spent);
-                drop(core);
+                Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
+                Err(error) => Err(Trouble::Call(error)),
             });
-            answered.await.unwrap_or_else(|_| Err(Trouble::Thread("it panicked".to_owned())))
-        })
+            // The core is busy until the instance's memory is cleared, but the analysis need not wait for that.
+            drop(spent);
+            drop(core);
+        });
+        answered.await.unwrap_or_else(|_| Err(Trouble::Thread("it panicked".to_owned())))
     }
 
     fn policy(&self, wishes: Wishes) -> score::Policy {
@@ -408,8 +403,4 @@ fn rejected(rejection: &Rejection) -> Failed {
 fn compared<'a>(analyses: &'a [Analysis; 2], verdict: &Verdict) -> Option<[&'a Face; 2]> {
     let face = |analysis: &'a Analysis, index: u32| analysis.faces.get(usize::try_from(index).ok()?);
     Some([face(&analyses[0], verdict.faces.0)?, face(&analyses[1], verdict.faces.1)?])
-}
-
-fn joined(analysis: Result<Result<Analysis, Trouble>, tokio::task::JoinError>) -> Result<Analysis, Trouble> {
-    analysis.unwrap_or_else(|error| Err(Trouble::Thread(error.to_string())))
 }

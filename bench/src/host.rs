@@ -162,7 +162,9 @@ impl Serve {
         }
         let address = free_address()?;
         let mut command = Command::new("wasmtime");
-        command.args(["serve", "-Scli", "--max-instance-reuse-count", "1", "--addr", &address.to_string()]).arg(component);
+        command
+            .args(["serve", "-Scli", "--max-instance-reuse-count", "1", "--addr", &address.to_string()])
+            .arg(component);
         let child = spawn(silent(command));
         let mut serve = Self { address, child };
         wait_for(address, &mut serve.child, SERVE)?;

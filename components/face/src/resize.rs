@@ -1,4 +1,4 @@
-//! Resizing: area averages as the detector's networks were trained on, smaller copies, and antialiased crops.
+//! Resizing: area averages as the detector's networks were trained on, smaller copies by the same, and antialiased crops.
 //!
 //! Owns the arithmetic of pixels. Must never know what is looked for in them.
 
@@ -62,13 +62,93 @@ pub fn area(
     planes: &mut [f32],
 ) {
     assert_eq!(planes.len(), 3 * height * width);
+    let scale = 1.0 / normalization.scale;
+    let (red, rest) = planes.split_at_mut(width * height);
+    let (green, blue) = rest.split_at_mut(width * height);
+    averages(photograph, region, (width, height), (scale, -normalization.mean * scale), Planes([red, green, blue]));
+}
+
+/// A copy whose longer side is `longer` pixels, of averages as [`area`] takes them. The shorter side is rounded, and at least 1.
+pub fn shrink(photograph: &Photograph, longer: usize) -> Photograph {
+    let scaled = |side: usize| {
+        let whole = photograph.longer_side();
+        ((side * longer + whole / 2) / whole).max(1)
+    };
+    let (width, height) = (scaled(photograph.width()), scaled(photograph.height()));
+    let mut pixels = vec![0; 3 * width * height];
+    // Half of one more, since what follows the point is cut off.
+    averages(photograph, Region::whole(photograph), (width, height), (1.0, 0.5), Samples(&mut pixels));
+    Photograph::new(width, height, pixels).expect("as many pixels as sides say")
+}
+
+/// Where averages go, row by row.
+trait Target {
+    /// Writes one row: what `average` says of each window. What follows its three channels is meaningless.
+    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]);
+}
+
+/// The input columns, from and to (exclusive), of one output pixel.
+type Window = (usize, usize);
+
+/// All of red, all of green, all of blue.
+struct Planes<'a>([&'a mut [f32]; 3]);
+
+/// 8-bit RGB, pixel by pixel.
+struct Samples<'a>(&'a mut [u8]);
+
+impl Target for Planes<'_> {
+    #[inline(always)]
+    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]) {
+        let line = y * windows.len()..(y + 1) * windows.len();
+        let [red, green, blue] = self.0.each_mut().map(|plane| plane[line.clone()].as_chunks_mut::<STEP>());
+        let (many, few) = windows.as_chunks::<STEP>();
+        for (((red, green), blue), windows) in red.0.iter_mut().zip(green.0).zip(blue.0).zip(many) {
+            for index in 0..STEP {
+                [red[index], green[index], blue[index], _] = average(&windows[index]);
+            }
+        }
+        for (((red, green), blue), window) in red.1.iter_mut().zip(green.1).zip(blue.1).zip(few) {
+            [*red, *green, *blue, _] = average(window);
+        }
+    }
+}
+
+impl Target for Samples<'_> {
+    #[inline(always)]
+    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]) {
+        let pixels = self.0.as_chunks_mut::<3>().0;
+        let (pixels, last) = pixels[y * windows.len()..(y + 1) * windows.len()].as_chunks_mut::<STEP>();
+        let (many, few) = windows.as_chunks::<STEP>();
+        let put = |pixel: &mut [u8; 3], window| {
+            let [red, green, blue, _] = average(window).map(|value| value as i32 as u8);
+            *pixel = [red, green, blue];
+        };
+        for (pixels, windows) in pixels.iter_mut().zip(many) {
+            for index in 0..STEP {
+                put(&mut pixels[index], &windows[index]);
+            }
+        }
+        for (pixel, window) in last.iter_mut().zip(few) {
+            put(pixel, window);
+        }
+    }
+}
+
+/// Averages a region down (or up) to a width and a height; what goes to `target` is average * scale + shift.
+fn averages(
+    photograph: &Photograph,
+    region: Region,
+    (width, height): (usize, usize),
+    scaling: (f32, f32),
+    target: impl Target,
+) {
     let columns = spans(region.width, width);
     let rows = spans(region.height, height);
     // 16 bits hold the sum of 257 rows of 8-bit samples, and move twice as fast as 32.
     if rows.iter().all(|&(from, to)| to - from <= 257) {
-        average::<u16>(photograph, region, &columns, &rows, normalization, planes);
+        average::<u16>(photograph, region, &columns, &rows, scaling, target);
     } else {
-        average::<u32>(photograph, region, &columns, &rows, normalization, planes);
+        average::<u32>(photograph, region, &columns, &rows, scaling, target);
     }
 }
 
@@ -82,22 +162,17 @@ fn average<Sum>(
     region: Region,
     columns: &[(usize, usize)],
     rows: &[(usize, usize)],
-    normalization: Normalization,
-    planes: &mut [f32],
+    (scale, shift): (f32, f32),
+    mut target: impl Target,
 ) where
     Sum: Copy + From<u8> + std::ops::Add<Output = Sum>,
     u32: From<Sum>,
 {
-    let (width, height) = (columns.len(), rows.len());
-    let (red, rest) = planes.split_at_mut(width * height);
-    let (green, blue) = rest.split_at_mut(width * height);
     let stride = 3 * photograph.width();
     let row = |y: usize| {
         let start = (region.y + y) * stride + 3 * region.x;
         &photograph.pixels()[start..start + 3 * region.width]
     };
-    let reciprocal = 1.0 / normalization.scale;
-    let shift = -normalization.mean * reciprocal;
     let narrowest = columns.iter().map(|&(left, right)| right - left).min().unwrap_or(0);
 
     // First down each column, then along the one row of sums that remains: sums of all pixels to the left, of which the
@@ -108,28 +183,13 @@ fn average<Sum>(
         down(&mut sums[..3 * region.width], from..to, row);
         along(&sums, &mut before);
         // The widths of windows differ by at most two.
-        let factor: [f32; 3] =
-            std::array::from_fn(|wider| reciprocal / ((narrowest + wider).max(1) * (to - from)) as f32);
-        let line = y * width..(y + 1) * width;
-        let window = |&(left, right): &(usize, usize)| -> [f32; 4] {
+        let factor: [f32; 3] = std::array::from_fn(|wider| scale / ((narrowest + wider).max(1) * (to - from)) as f32);
+        target.row(y, columns, |&(left, right)| {
             let (less, more) = (&before[left], &before[right]);
             let factor = factor[(right - left - narrowest).min(2)];
             // A window of more than eight million pixels is not asked for, and signed numbers are converted faster.
             std::array::from_fn(|channel| more[channel].wrapping_sub(less[channel]) as i32 as f32 * factor + shift)
-        };
-        let (many, few) = columns.as_chunks::<STEP>();
-        let (reds, last_red) = red[line.clone()].as_chunks_mut::<STEP>();
-        let (greens, last_green) = green[line.clone()].as_chunks_mut::<STEP>();
-        let (blues, last_blue) = blue[line].as_chunks_mut::<STEP>();
-        for (((red, green), blue), columns) in reds.iter_mut().zip(greens).zip(blues).zip(many) {
-            for index in 0..STEP {
-                [red[index], green[index], blue[index], _] = window(&columns[index]);
-            }
-        }
-        let outputs = last_red.iter_mut().zip(last_green).zip(last_blue);
-        for (((red, green), blue), column) in outputs.zip(few) {
-            [*red, *green, *blue, _] = window(column);
-        }
+        });
     }
 }
 
@@ -210,17 +270,6 @@ where
     for (before, pixel) in few.iter_mut().zip(rest.windows(4).step_by(3)) {
         *before = add(pixel);
     }
-}
-
-/// A copy whose longer side is `longer` pixels, antialiased. The shorter side is rounded, and at least 1.
-pub fn shrink(photograph: &Photograph, longer: usize) -> Photograph {
-    let scaled = |side: usize| {
-        let whole = photograph.longer_side();
-        ((side * longer + whole / 2) / whole).max(1)
-    };
-    let (width, height) = (scaled(photograph.width()), scaled(photograph.height()));
-    let pixels = bilinear(photograph, Region::whole(photograph), width, height);
-    Photograph::new(width, height, pixels).expect("as many pixels as sides say")
 }
 
 /// A region resized to `width` x `height` pixels, 8-bit RGB, by a triangle filter that widens when it shrinks: what
@@ -321,6 +370,16 @@ mod tests {
             Photograph::new(4, 4, (0..16).flat_map(|i| [if i % 4 < 2 { 255 } else { 0 }; 3]).collect()).unwrap();
         let region = Region { x: 2, y: 0, width: 2, height: 4 };
         assert!(bilinear(&source, region, 5, 5).iter().all(|&value| value == 0));
+    }
+
+    #[test]
+    fn a_smaller_copy_holds_rounded_averages() {
+        let source = photograph(4, &[0, 1, 10, 20, 0, 1, 30, 41]);
+        let copy = shrink(&source, 2);
+        // 0.5 and 25.25 of red; green and blue are one and two more.
+        assert_eq!(copy.pixels(), [1, 2, 3, 25, 26, 27]);
+        let white = Photograph::new(3, 2, vec![255; 18]).unwrap();
+        assert_eq!(shrink(&white, 2).pixels(), [255; 6]);
     }
 
     #[test]

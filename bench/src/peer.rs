@@ -82,9 +82,19 @@ fn execute(command: &mut Command, failure: &'static str) -> Result<()> {
     Ok(())
 }
 
+/// How many threads torch computes with in each worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Threads {
+    /// As many as it chooses. They give the processor away while they wait.
+    Own,
+    /// One.
+    One,
+}
+
 /// The running peer: one server of HTTP and as many workers as processors. Killed when dropped.
 pub(crate) struct Peer {
     address: SocketAddr,
+    threads: Threads,
     processes: Vec<Child>,
     /// Dropped after the processes that use it.
     redis: Redis,
@@ -93,13 +103,13 @@ pub(crate) struct Peer {
 
 impl Peer {
     /// Starts all of it, and waits until HTTP is answered. Workers may still be loading.
-    pub(crate) fn start(installed: &Installed, workers: usize) -> Result<Self> {
+    pub(crate) fn start(installed: &Installed, workers: usize, threads: Threads) -> Result<Self> {
         let redis = Redis::start_with(&["--appendonly", "yes", "--appendfsync", "everysec"]);
         let folder = TempDir::with_prefix("visavis-peer-").context("a folder for temporary files")?;
         let free = TcpListener::bind("127.0.0.1:0").context("the loopback has a free port")?;
         let address = free.local_addr()?;
         drop(free);
-        let mut peer = Self { address, processes: Vec::new(), redis, folder };
+        let mut peer = Self { address, threads, processes: Vec::new(), redis, folder };
         let port = address.port().to_string();
         peer.run(installed, "service", &["uvicorn", "service:service", "--port", &port, "--no-access-log"])?;
         for number in 0..workers {
@@ -122,6 +132,10 @@ impl Peer {
         command.arg("-m").args(module).current_dir(repository().join("bench/peer"));
         command.env("REDIS_URL", format!("{}/0", self.redis.url())).env("PEER_FACENET", &installed.facenet);
         command.env("PYTHONDONTWRITEBYTECODE", "1");
+        match self.threads {
+            Threads::Own => command.env("OMP_WAIT_POLICY", "PASSIVE"),
+            Threads::One => command.env("OMP_NUM_THREADS", "1"),
+        };
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.processes.push(spawn(command));
         Ok(())

@@ -1,4 +1,4 @@
-//! The operators' doors: a listener of its own, for who shows the token, and a folder, for who may write there.
+//! The operators' doors: a listener of its own, for who shows the token or a key for it, and a folder, for who may write there.
 //!
 //! Owns what operators may ask, and who may. Must never answer a client of the service.
 //!
@@ -25,6 +25,7 @@ pub(crate) use self::monitor::Monitor;
 use self::monitor::Watched;
 use self::service::Service;
 pub(crate) use self::token::Token;
+use crate::auth::Keyring;
 use crate::queue::Queue;
 use crate::rollout::Rollout;
 use crate::wire;
@@ -42,6 +43,8 @@ const LIMITS: wire::Limits = wire::Limits {
 pub(crate) struct Config {
     /// What must be shown.
     pub(crate) token: Token,
+    /// Or one of these keys, with the scope for it.
+    pub(crate) keys: Option<Arc<Keyring>>,
     /// The largest body, bytes.
     pub(crate) body_limit: u64,
 }

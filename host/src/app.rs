@@ -5,9 +5,11 @@
 //!
 //! # Layout
 //!
+//! - `access`: whom the listeners let in.
 //! - `models`: the chosen models, and what components are told of them.
 //! - `webhooks`: whether and how they are sent.
 
+pub(crate) mod access;
 pub(crate) mod models;
 pub(crate) mod webhooks;
 
@@ -22,6 +24,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{self, Token};
+use crate::auth::Keyring;
 use crate::config::{self, Config, QueueUrl, Role};
 use crate::edge;
 use crate::pipeline::{self, Pipeline};
@@ -52,10 +55,11 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (accepts, works) = role.parts();
     // Whoever listens for this signal is not killed by it: a file at its size limit then is an error, as on a full disk.
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
+    let keys = access::keyring(config)?;
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let traces = telemetry::start_traces(&role.to_string())?;
-    let operators = operators(config).await?;
+    let operators = operators(config, keys.clone()).await?;
     let watchers = watchers(config).await?;
     let folder = watched_folder(config)?;
     let callbacks = webhooks::allow(config)?;
@@ -75,6 +79,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         Some(listener) => say(&format!("listening on http://{}", listener.local_addr()?)),
         None => say("working"),
     }
+    tracing::info!("lets in {}", access::describe(config, keys.as_deref()));
     if let Some((listener, _)) = &operators {
         say(&format!("operators on http://{}", listener.local_addr()?));
     }
@@ -102,6 +107,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         concurrency: config.server.concurrency,
         request_timeout: config.server.request_timeout,
         callbacks,
+        keys: keys.clone(),
         wire: wire::Limits {
             listener: "public",
             max_connections: config.server.max_connections,
@@ -137,8 +143,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
                 folder.watch(Arc::clone(&rollout), shutdown.clone()).await;
             }
         };
+        let keys = async {
+            if let Some(keys) = keys {
+                keys.follow(shutdown.clone()).await;
+            }
+        };
         let follower = Arc::clone(&rollout).follow(shutdown.clone());
-        tokio::join!(edge, worker, webhooks, admin, folder, follower)
+        tokio::join!(edge, worker, webhooks, admin, folder, keys, follower)
     };
     tokio::pin!(rooms);
     let ended = CancellationToken::new();
@@ -186,7 +197,10 @@ async fn watchers(config: &Config) -> anyhow::Result<Option<TcpListener>> {
 }
 
 /// Binds the operators' listener and reads their token; `None` when there is to be none.
-async fn operators(config: &Config) -> anyhow::Result<Option<(TcpListener, admin::Config)>> {
+async fn operators(
+    config: &Config,
+    keys: Option<Arc<Keyring>>,
+) -> anyhow::Result<Option<(TcpListener, admin::Config)>> {
     let Some(address) = config.server.admin else { return Ok(None) };
     let chosen = |key| config.source(key) != config::Source::default();
     if !address.ip().is_loopback() && !chosen("server.admin_token_file") {
@@ -209,7 +223,7 @@ async fn operators(config: &Config) -> anyhow::Result<Option<(TcpListener, admin
         }
     };
     let token = Token::load_or_create(&config.server.admin_token_file)?;
-    Ok(Some((listener, admin::Config { token, body_limit: config.server.admin_body_limit })))
+    Ok(Some((listener, admin::Config { token, keys, body_limit: config.server.admin_body_limit })))
 }
 
 /// The folder in which components are left, if one is configured.

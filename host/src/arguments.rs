@@ -6,9 +6,10 @@
 //! # Layout
 //!
 //! - `verify`: the flags of `visavis verify` and `visavis calibrate`.
-//! - `components`, `queue`: the subcommands of `visavis components` and `visavis queue`.
+//! - `components`, `keys`, `queue`: the subcommands of `visavis components`, `visavis keys` and `visavis queue`.
 
 pub(crate) mod components;
+pub(crate) mod keys;
 pub(crate) mod queue;
 pub(crate) mod verify;
 
@@ -95,6 +96,9 @@ pub(crate) enum Command {
     /// when the host could not be asked.
     #[command(after_help = PURGE_EXAMPLES)]
     Purge(Purge),
+    /// Make, list, rotate and revoke the API keys that clients show.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(keys::Keys),
     /// Sign components, check signatures, and put components, models and policy into one bundle.
     #[command(after_help = components::EXAMPLES)]
     Components(components::Components),

@@ -4,7 +4,7 @@
 //!
 //! # Layout
 //!
-//! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `queue`, `nodes`, `health`, `purge`: one command each.
+//! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `keys`, `queue`, `nodes`, `health`, `purge`: one command each.
 //! - `manual`: completions for shells, and manual pages.
 //! - `batch`: many pairs at once, for the first two.
 //! - `operator`: questions to a running host. `table`: columns that stand below each other. `paint`: colours.
@@ -16,6 +16,7 @@ pub(crate) mod compile;
 pub(crate) mod components;
 pub(crate) mod doctor;
 pub(crate) mod health;
+pub(crate) mod keys;
 pub(crate) mod manual;
 pub(crate) mod nodes;
 mod operator;

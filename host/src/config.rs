@@ -30,8 +30,9 @@ pub(crate) use layers::{Override, Source};
 pub(crate) use processors::Processors;
 pub(crate) use queue_url::QueueUrl;
 pub(crate) use sections::{
-    Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Webhooks, Worker,
+    Access, Auth, Backend, Component, Components, Device, Models, Nn, Queue, Role, Server, Verify, Webhooks, Worker,
 };
+pub(crate) use units::parse_duration;
 
 use crate::telemetry;
 
@@ -45,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) assets: PathBuf,
     /// The public listener.
     pub(crate) server: Server,
+    /// Who may ask.
+    pub(crate) auth: Auth,
     /// Where tasks wait.
     pub(crate) queue: Queue,
     /// How tasks are done.
@@ -227,6 +230,15 @@ impl Config {
         format!("{count} task{} at once ({why})", if count == 1 { "" } else { "s" })
     }
 
+    /// Whether this process' listeners ask for API keys: as it is set, or because others than this machine reach the public one.
+    pub(crate) fn asks_for_keys(&self) -> bool {
+        match self.auth.mode {
+            Access::Auto => self.server.role.parts().0 && !self.server.listen.ip().is_loopback(),
+            Access::Keys => true,
+            Access::None => false,
+        }
+    }
+
     /// How many inferences of one model run at once.
     pub(crate) fn sessions(&self) -> usize {
         self.nn.sessions(self.processors.count)
@@ -301,6 +313,7 @@ impl Config {
         };
         fill(&mut self.queue.encryption_key_file, || beside.join("payload.key"));
         fill(&mut self.server.admin_token_file, || beside.join("admin.token"));
+        fill(&mut self.auth.keys_file, || beside.join("api-keys.json"));
         fill(&mut self.webhooks.secret_file, || beside.join("webhook.secret"));
         fill(store, || beside.join("components"));
     }

@@ -5,11 +5,13 @@
 //!
 //! # Layout
 //!
+//! - `access`: who may ask for what.
 //! - `client`: who asks, for the limits of one client.
 //! - `route`: the name of a request's path in metrics and traces.
 //! - `service`: one request: health, limits, and the way into the gateway.
 //! - `body`: a request's body, counted.
 
+mod access;
 mod body;
 mod client;
 mod route;
@@ -23,6 +25,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use self::service::Service;
+use crate::auth::{Caller, Keyring};
 use crate::queue::Queue;
 use crate::runtime::Desk;
 use crate::runtime::gateway::Gateway;
@@ -32,7 +35,7 @@ use crate::webhook::Allow;
 use crate::wire;
 
 /// The limits of the public listener.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Config {
     /// The largest request body, bytes.
     pub(crate) body_limit: u64,
@@ -44,6 +47,8 @@ pub(crate) struct Config {
     pub(crate) request_timeout: Duration,
     /// Where clients may have the ends of their tasks told.
     pub(crate) callbacks: Arc<Allow>,
+    /// Who is let in; without it everybody is.
+    pub(crate) keys: Option<Arc<Keyring>>,
     /// The listener's own.
     pub(crate) wire: wire::Limits,
     /// The header by which a proxy tells the client's address.
@@ -59,8 +64,8 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let (callbacks, body_limit) = (Arc::clone(&config.callbacks), config.body_limit);
-    let desk =
-        Desk { queue, client: None, trace: TraceContext::default(), callbacks, body_limit, shutdown: shutdown.clone() };
+    let (trace, shut) = (TraceContext::default(), shutdown.clone());
+    let desk = Desk::new(queue, Caller::Stranger, trace, callbacks, body_limit, shut);
     let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
     wire::serve(listener, limits, service, shutdown).await;

@@ -5,18 +5,20 @@
 //! # Layout
 //!
 //! - `app`: wires the rooms; `serve` from start to drain.
-//! - `cli`: the commands that need no server: verify, calibrate, analyze, compile, queue, doctor, components.
+//! - `cli`: the commands that need no server: verify, calibrate, analyze, compile, queue, keys, doctor, components.
 //! - `arguments`, `config`: what was asked for.
 //! - `edge`: the public door. `admin`: the operators' door. `wire`: HTTP/1.1 as both speak it. `worker`: tasks, photographs, results. They meet in `queue`.
 //! - `rollout`: swaps components while the host runs. `pipeline`: from two photographs to a result.
 //! - `runtime`: components in their sandbox. `nn`: the networks they run.
 //! - `error_rates`: what comparisons of known truth say of a threshold.
 //! - `webhook`: tells clients of their tasks' ends.
+//! - `auth`: API keys.
 //! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log, metrics and traces.
 
 mod admin;
 mod app;
 mod arguments;
+mod auth;
 mod cli;
 mod config;
 mod edge;
@@ -89,6 +91,7 @@ fn run() -> anyhow::Result<ExitCode> {
         Command::Doctor(doctor) => Ok(runtime.block_on(cli::doctor::run(&config, &doctor))),
         Command::Health(health) => Ok(runtime.block_on(cli::health::run(&config, &health))),
         Command::Purge(purge) => runtime.block_on(cli::purge::run(&config, &purge)),
+        Command::Keys(keys) => cli::keys::run(&config, &keys.command),
         Command::Components(components) => runtime.block_on(cli::components::run(&config, &components.command)),
         Command::Completions(_) | Command::Man(_) => Ok(ExitCode::SUCCESS),
     }

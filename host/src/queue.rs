@@ -43,9 +43,13 @@ pub(crate) struct Submission {
     pub payload: Payload,
     /// The client's own key, at most 256 bytes: the same key yields the same task while its result lives.
     pub idempotency_key: Option<String>,
-    /// Who hands it in, in whatever words tell clients apart; stored as a keyed hash, and only while
-    /// [`Limits::max_waiting_per_client`] is set.
+    /// Who hands it in, in whatever words tell clients apart; stored as a keyed hash, and only where there is a limit on what
+    /// it may have waiting.
     pub client: Option<String>,
+    /// How many tasks of this client may wait; without it [`Limits::max_waiting_per_client`] holds.
+    pub max_waiting: Option<u64>,
+    /// Who alone may see it, by a name that stays; stored as a keyed hash. The same idempotency key of two owners is two keys.
+    pub owner: Option<String>,
     /// Where to tell of the task's end; stored sealed. It belongs to the content that an idempotency key stands for.
     pub callback: Option<String>,
     /// What goes on with it in a trace.
@@ -56,7 +60,16 @@ pub(crate) struct Submission {
 impl Submission {
     /// A task of nobody in particular, whose end nobody is told of.
     pub(crate) fn new(payload: Payload) -> Self {
-        Self { payload, idempotency_key: None, client: None, callback: None, trace: TraceContext::default() }
+        let (client, max_waiting, owner) = Default::default();
+        Self {
+            payload,
+            idempotency_key: None,
+            client,
+            max_waiting,
+            owner,
+            callback: None,
+            trace: TraceContext::default(),
+        }
     }
 }
 
@@ -223,6 +236,9 @@ pub(crate) trait Queue: Admin + Callbacks {
 
     /// Looks a task up. While it has not ended, waits up to `wait` for that. `None`: unknown, or past its time-to-live.
     async fn status(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable>;
+
+    /// Whether there is such a task and this owner handed it in, which never changes.
+    async fn belongs_to(&self, id: TaskId, owner: &str) -> Result<bool, Unavailable>;
 
     /// Revokes a task that has not ended and deletes its payload. Its view then is [`State::Revoked`] with a failure of
     /// code `revoked` as the outcome, here and from [`Queue::status`].

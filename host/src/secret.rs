@@ -1,11 +1,19 @@
 //! Files that hold a secret: who else may be able to read one, and how one is made.
 //!
 //! Owns the rule about modes, owners and groups, the same for every secret. Must never know what a secret is for.
+//!
+//! # Layout
+//!
+//! - `version`: whether a file has changed.
+
+mod version;
 
 use std::fs::{self, Metadata, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+pub(crate) use self::version::Version;
 
 /// Others than this process' user can read the file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

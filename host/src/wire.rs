@@ -25,7 +25,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::telemetry::{Counted, metrics};
 
-pub(crate) use self::problem::{busy, closing, full, problem};
+pub(crate) use self::problem::{busy, challenge, closing, full, problem, retry_later};
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]

@@ -140,6 +140,14 @@ fn a_host_that_was_away_is_found_again() {
 }
 
 #[test]
+fn a_host_that_asks_for_a_key_is_shown_one() {
+    let setup = Setup::new().set("VISAVIS_AUTH__MODE", "keys");
+    let key = setup.key(&["page"]);
+    let host = setup.start();
+    play("locked", host.address(), &json!({ "key": key }), |order| panic!("{order}"));
+}
+
+#[test]
 fn the_reference_can_be_tried() {
     on_shared("reference");
 }

@@ -161,7 +161,35 @@ async function reference(browser) {
   }
 }
 
-const scenes = { match, mismatch, no_face, two_faces, not_an_image, slow, away, reference, camera, keyboard, upright };
+/** A host that asks for an API key: the page says so, takes one, and shows it from then on. */
+async function locked(browser) {
+  await visit(browser, {}, async (page) => {
+    await compare(page, obama, obama2);
+    await page.locator("#trouble", { hasText: "asks for an API key" }).waitFor();
+    const key = page.getByLabel("API key", { exact: true });
+    holds(await key.evaluate((input) => input === document.activeElement), "the key's field has the focus");
+    await accessible(page, "a host that asks for a key");
+    await picture(page, "locked");
+    await key.fill("not a key");
+    await page.getByRole("button", { name: "Compare the two" }).click();
+    await page.locator("#trouble", { hasText: "asks for an API key" }).waitFor();
+    await key.fill(told.key);
+    holds((await page.locator("#command").innerText()).includes("Bearer $API_KEY"), "the command names the key");
+    holds(!(await page.content()).includes(told.key.slice(25)), "the key stands nowhere on the page");
+    await page.getByRole("button", { name: "Compare the two" }).click();
+    holds((await verdict(page)) === "The same person", "the key opens the host");
+    // It stays with the tab, and the reference shows it, too.
+    await page.goto(`${told.page}/docs`);
+    const verify = page.locator("#verify");
+    await verify.getByLabel("image1").setInputFiles(obama);
+    await verify.getByLabel("image2").setInputFiles(obama2);
+    await verify.getByRole("button", { name: "Send" }).click();
+    await verify.locator(".answer", { hasText: "task_id" }).waitFor();
+    holds((await page.evaluate(() => localStorage.length + document.cookie.length)) === 0, "nothing outlives the tab");
+  });
+}
+
+const scenes = { locked, match, mismatch, no_face, two_faces, not_an_image, slow, away, reference, camera, keyboard, upright };
 const name = process.argv[2];
 const flags = name === "camera" ? ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", `--use-file-for-fake-video-capture=${told.film}`] : [];
 await browse(scenes[name], flags);

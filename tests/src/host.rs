@@ -26,6 +26,9 @@ const START: Duration = Duration::from_secs(120);
 /// The operators' token, in a test's folder.
 const TOKEN: &str = "admin.token";
 
+/// The API keys, in a test's folder.
+const KEYS: &str = "keys.json";
+
 /// The root of the repository.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the tests lie in a folder of the repository")
@@ -44,6 +47,7 @@ pub fn binary() -> PathBuf {
 pub struct Setup {
     folder: Arc<TempDir>,
     environment: Vec<(String, String)>,
+    listen: String,
 }
 
 impl Default for Setup {
@@ -57,7 +61,7 @@ impl Setup {
     pub fn new() -> Self {
         let folder = TempDir::with_prefix("visavis-test-").expect("the folder for temporary files can be written");
         fs::create_dir(folder.path().join("data")).expect("a fresh folder can be written");
-        Self { folder: Arc::new(folder), environment: Vec::new() }
+        Self { folder: Arc::new(folder), environment: Vec::new(), listen: "127.0.0.1:0".to_owned() }
     }
 
     /// Sets a variable of the environment, as `VISAVIS_WORKER__CONCURRENCY`.
@@ -65,6 +69,12 @@ impl Setup {
     pub fn set(mut self, variable: &str, value: &str) -> Self {
         self.environment.push((variable.to_owned(), value.to_owned()));
         self
+    }
+
+    /// Listens on this address instead of the loopback's; port 0 takes a free one.
+    #[must_use]
+    pub fn listening_on(self, address: &str) -> Self {
+        Self { listen: address.to_owned(), ..self }
     }
 
     /// The working folder: `visavis.toml` and `.env` are looked for here.
@@ -85,6 +95,23 @@ impl Setup {
             .to_owned()
     }
 
+    /// The file of the API keys.
+    pub fn keys_file(&self) -> PathBuf {
+        self.folder().join(KEYS)
+    }
+
+    /// Makes an API key as `visavis keys add` does with these arguments, and yields it.
+    pub fn key(&self, arguments: &[&str]) -> String {
+        self.keys(&[&["add"], arguments].concat())
+    }
+
+    /// Runs `visavis keys` with these arguments, and yields what it prints.
+    pub fn keys(&self, arguments: &[&str]) -> String {
+        let output = self.run(["keys"].iter().chain(arguments));
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    }
+
     /// The program, in the working folder and in an environment that holds nothing of ours but what was set.
     pub fn command<S: AsRef<std::ffi::OsStr>>(&self, arguments: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(binary());
@@ -103,6 +130,7 @@ impl Setup {
             // Compiled components are shared by all hosts of all runs: the cache is keyed by content.
             .env("VISAVIS_COMPONENTS__CACHE", repository().join("target/visavis-tests/compiled"))
             .env("VISAVIS_SERVER__ADMIN_TOKEN_FILE", TOKEN)
+            .env("VISAVIS_AUTH__KEYS_FILE", KEYS)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null());
         command
@@ -140,7 +168,7 @@ impl Setup {
 
     /// The program as a host, on free ports.
     fn serve(&self, flags: &[&str]) -> Command {
-        self.command(["serve", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"].iter().chain(flags))
+        self.command(["serve", "--listen", &self.listen, "--admin", "127.0.0.1:0"].iter().chain(flags))
     }
 
     /// Starts a host and waits until it is ready.

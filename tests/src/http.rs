@@ -19,6 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Client {
     agent: Agent,
     base: String,
+    authorization: Option<String>,
 }
 
 /// A whole answer.
@@ -74,7 +75,13 @@ impl Client {
             .allow_non_standard_methods(true)
             .timeout_global(Some(patience))
             .build();
-        Self { agent: config.new_agent(), base: format!("http://{address}") }
+        Self { agent: config.new_agent(), base: format!("http://{address}"), authorization: None }
+    }
+
+    /// The same, which shows this key with each request.
+    #[must_use]
+    pub fn holding(self, key: &str) -> Self {
+        Self { authorization: Some(format!("Bearer {key}")), ..self }
     }
 
     /// Sends any well-formed request.
@@ -87,6 +94,9 @@ impl Client {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         for (name, value) in headers {
             request = request.header(*name, *value);
+        }
+        if let Some(authorization) = &self.authorization {
+            request = request.header("authorization", authorization);
         }
         let mut response = match body {
             [] => self.agent.run(request.body(()).map_err(Error::Http)?)?,

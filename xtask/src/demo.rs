@@ -65,7 +65,7 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode> 
     let data = if options.once { fresh.path().to_owned() } else { workspace.assets.join("data") };
     let spinner = progress::spinner("starting the host");
     let mut host = Host::start(&workspace.host(), options.listen, &data)?;
-    let client = Client::new(&host.address);
+    let client = Client::new(&host.address, host.key.as_deref());
     client.wait_until_ready(&mut host)?;
     spinner.finish_and_clear();
     progress::note(&format!("host: {} is ready", host.address));
@@ -92,6 +92,9 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<ExitCode> 
         host.address,
         workspace.assets.join("photos").display()
     ));
+    if let Some(key) = &host.key {
+        progress::note(&format!("Others can reach it, so it asks for an API key, also on the page: {key}"));
+    }
     while let Err(RecvTimeoutError::Timeout) = interrupt.recv_timeout(Duration::from_millis(500)) {
         ensure!(
             !host.ended()?,
@@ -136,14 +139,18 @@ fn summary(outcome: &Outcome, took: Duration) -> String {
 struct Client {
     agent: ureq::Agent,
     address: String,
+    /// What each request shows.
+    authorization: String,
 }
 
 impl Client {
-    fn new(address: &str) -> Self {
+    fn new(address: &str, key: Option<&str>) -> Self {
         // The host is on this machine: no proxy may stand between.
         let config = ureq::Agent::config_builder();
         let config = config.http_status_as_error(false).proxy(None).timeout_global(Some(Duration::from_secs(60)));
-        Self { agent: config.build().into(), address: address.to_owned() }
+        // A host that asks for no key does not look at it.
+        let authorization = format!("Bearer {}", key.unwrap_or("none"));
+        Self { agent: config.build().into(), address: address.to_owned(), authorization }
     }
 
     fn wait_until_ready(&self, host: &mut Host) -> Result<()> {
@@ -168,14 +175,16 @@ impl Client {
     fn verify(&self, pair: &Pair, photographs: &Path) -> Result<Outcome> {
         let [image1, image2] = pair.photographs;
         let (kind, body) = form(&[("image1", image1), ("image2", image2)], photographs)?;
-        let answer = self.agent.post(format!("{}/verify", self.address)).content_type(&kind).send(&body[..])?;
+        let post = self.agent.post(format!("{}/verify", self.address)).header("Authorization", &self.authorization);
+        let answer = post.content_type(&kind).send(&body[..])?;
         let (status, accepted) = json(answer)?;
         let Some(task_id) = accepted["task_id"].as_str().filter(|_| status == 202) else {
             bail!("the host refused {image1} and {image2} with {status}: {accepted}");
         };
         let deadline = Instant::now() + Duration::from_secs(120);
         while Instant::now() < deadline {
-            let answer = self.agent.get(format!("{}/status/{task_id}?wait=30", self.address)).call()?;
+            let get = self.agent.get(format!("{}/status/{task_id}?wait=30", self.address));
+            let answer = get.header("Authorization", &self.authorization).call()?;
             let (status, mut body) = json(answer)?;
             ensure!(status == 200, "the host answered {status} for the status of {task_id}: {body}");
             let ended = body["status"].as_str().filter(|it| matches!(*it, "SUCCESS" | "FAILURE" | "REVOKED"));

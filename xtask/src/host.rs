@@ -19,6 +19,8 @@ use crate::files;
 const START: Duration = Duration::from_secs(120);
 /// The host drains its requests and tasks in 30 s at most unless configured otherwise.
 const STOP: Duration = Duration::from_secs(40);
+/// The API keys, in the demo's folder.
+const KEYS: &str = "api-keys.json";
 const ANNOUNCEMENT: &str = "visavis: listening on ";
 
 /// A running host. Dropping it kills the process, so that no error leaves one behind.
@@ -27,6 +29,8 @@ pub(crate) struct Host {
     process: Child,
     /// `http://address:port`.
     pub(crate) address: String,
+    /// The API key that it asks for, where others than this machine can reach it.
+    pub(crate) key: Option<String>,
     log: PathBuf,
 }
 
@@ -43,22 +47,15 @@ impl Host {
         fs::create_dir_all(data).map_err(|error| files::refusal(data, &error))?;
         let log = data.join("host.log");
         let output = File::create(&log).map_err(|error| files::refusal(&log, &error))?;
-        let mut command = Command::new(program);
+        let key = if listen.ip().is_loopback() { None } else { Some(make_key(program, data)?) };
+        let mut command = of_its_own(program, data);
         command.args(["serve", "--listen", &listen.to_string(), "--queue"]);
         command.arg(format!("file:{}", data.join("queue.redb").display()));
-        // In a folder of its own and without settings of the user, so that the demo is the same everywhere.
-        command.current_dir(data);
-        for (name, _) in std::env::vars_os() {
-            let name = name.to_string_lossy();
-            if name.starts_with("VISAVIS_") || name == "REDIS_URL" || name == "CELERY_TASK_TIMEOUT" {
-                command.env_remove(&*name);
-            }
-        }
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(output);
         in_its_own_group(&mut command);
         let mut process = command.spawn().with_context(|| format!("can not start {}", program.display()))?;
         let lines = process.stdout.take();
-        let mut host = Self { process, address: String::new(), log };
+        let mut host = Self { process, address: String::new(), key, log };
         host.address =
             lines.map(announcements).context("the host has no output")?.recv_timeout(START).map_err(|_| {
                 let tail = host.log_tail();
@@ -100,6 +97,34 @@ impl Drop for Host {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The program in a folder of its own and without settings of the user, so that the demo is the same everywhere.
+fn of_its_own(program: &Path, data: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.current_dir(data);
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if name.starts_with("VISAVIS_") || name == "REDIS_URL" || name == "CELERY_TASK_TIMEOUT" {
+            command.env_remove(&*name);
+        }
+    }
+    command.env("VISAVIS_AUTH__KEYS_FILE", data.join(KEYS));
+    command
+}
+
+/// Makes a fresh key for the demo, in the place of one from before.
+fn make_key(program: &Path, data: &Path) -> Result<String> {
+    let file = data.join(KEYS);
+    if file.exists() {
+        fs::remove_file(&file).map_err(|error| files::refusal(&file, &error))?;
+    }
+    let made = of_its_own(program, data).args(["keys", "add", "demo"]).output();
+    let made = made.with_context(|| format!("can not start {}", program.display()))?;
+    if !made.status.success() {
+        bail!("the host made no API key: {}", String::from_utf8_lossy(&made.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&made.stdout).trim().to_owned())
 }
 
 /// Reads the host's output to its end, so that it never blocks, and passes the address on.

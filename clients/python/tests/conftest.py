@@ -1,7 +1,7 @@
 """What the tests share: real hosts, whose addresses come by the environment, and one client of each kind.
 
 ``CLIENT_TEST_HOST`` is a host with everything, ``CLIENT_TEST_SLOW`` one with the stub analyzer, one worker and a queue of one
-task, ``CLIENT_TEST_PHOTOS`` the folder of the sample photographs. ``cargo xtask test`` starts and names them.
+task that asks for ``CLIENT_TEST_KEY``, ``CLIENT_TEST_PHOTOS`` the folder of the sample photographs. ``cargo xtask test`` starts and names them.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def client(connect: Callable[..., Any]) -> Any:
 @pytest.fixture
 def slow(connect: Callable[..., Any]) -> Any:
     """A client of the host whose photographs say how long they take."""
-    return connect(_told("CLIENT_TEST_SLOW"), patience=0.0)
+    return connect(_told("CLIENT_TEST_SLOW"), patience=0.0, api_key=_told("CLIENT_TEST_KEY"))
 
 
 @pytest.fixture(scope="session")
@@ -71,6 +71,11 @@ def host() -> str:
 @pytest.fixture(scope="session")
 def slow_host() -> str:
     return _told("CLIENT_TEST_SLOW")
+
+
+@pytest.fixture(scope="session")
+def key() -> str:
+    return _told("CLIENT_TEST_KEY")
 
 
 @pytest.fixture(scope="session")

@@ -140,7 +140,9 @@ def test_a_task_that_goes_on_when_verify_gives_up_can_be_taken_up(slow: Any) -> 
 
 # Pauses are long, and only their clock differs from one client to the other: each takes one of the two tests.
 @pytest.mark.parametrize("connect", ["async"], indirect=True)
-def test_a_full_queue_is_tried_again_when_it_says(connect: Callable[..., Any], slow: Any, slow_host: str) -> None:
+def test_a_full_queue_is_tried_again_when_it_says(
+    connect: Callable[..., Any], slow: Any, slow_host: str, key: str
+) -> None:
     for _ in range(40):  # what Retry-After says follows from how fast tasks ended lately
         slow.verify(stub(0), stub(0))
     first = slow.submit(stub(2_000), stub(0))
@@ -151,7 +153,7 @@ def test_a_full_queue_is_tried_again_when_it_says(connect: Callable[..., Any], s
     refusal = caught.value
     assert refusal.status == 503 and refusal.worth_another_try and refusal.retry_after is not None
     begin = time.monotonic()
-    third = connect(slow_host, patience=60.0).submit(stub(0), stub(0))
+    third = connect(slow_host, patience=60.0, api_key=key).submit(stub(0), stub(0))
     assert time.monotonic() - begin >= 1, "Retry-After is at least a second"
     for task_id in (first, second, third):
         assert slow.wait(task_id).status is Status.SUCCESS
@@ -197,6 +199,16 @@ def test_a_host_that_is_away_or_not_one_is_unreachable(connect: Callable[..., An
 def test_an_address_without_a_scheme_is_an_error_here(connect: Callable[..., Any]) -> None:
     with pytest.raises(ValueError, match="http://"):
         connect("127.0.0.1:8080")
+
+
+def test_a_host_that_asks_for_a_key_refuses_without(connect: Callable[..., Any], slow_host: str, key: str) -> None:
+    for shown in (None, key[:-1], key[:-1] + ("1" if key.endswith("0") else "0")):
+        client = connect(slow_host, api_key=shown)
+        for ask in (lambda: client.status("x"), lambda: client.submit(stub(0), stub(0))):
+            with pytest.raises(ProblemError) as caught:
+                ask()
+            assert (caught.value.status, caught.value.code) == (401, "unauthorized")
+            assert not caught.value.worth_another_try and key not in str(caught.value)
 
 
 def test_headers_go_with_each_request(connect: Callable[..., Any], host: str) -> None:

@@ -16,6 +16,8 @@ export interface ClientOptions {
    * what `Retry-After` says. 0 repeats nothing; 30 by default.
    */
   readonly patience?: number;
+  /** An API key, shown with each request, for a host that asks for one; give it to an `https` address alone where others can listen. */
+  readonly apiKey?: string;
   /** What goes with each request, as for a proxy that wants to know who asks. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Another `fetch`, for proxies and the like. */
@@ -65,7 +67,8 @@ export class Client {
     // What is no URL is an error here and now.
     this.#base = new URL(base).href.replace(/\/+$/, "");
     this.#patience = options.patience ?? 30;
-    this.#headers = options.headers ?? {};
+    const shown = options.apiKey === undefined ? {} : { Authorization: `Bearer ${options.apiKey}` };
+    this.#headers = { ...options.headers, ...shown };
     // Browsers want to be called as a function of the window and not of this object.
     this.#fetch = options.fetch ?? ((input, init) => fetch(input, init));
   }

@@ -1,5 +1,5 @@
 // The client against real hosts, whose addresses come by the environment: `CLIENT_TEST_HOST` is a host with everything,
-// `CLIENT_TEST_SLOW` one with the stub analyzer, one worker and a queue of one task, `CLIENT_TEST_PHOTOS` the folder of the sample
+// `CLIENT_TEST_SLOW` one with the stub analyzer, one worker and a queue of one task that asks for `CLIENT_TEST_KEY`, `CLIENT_TEST_PHOTOS` the folder of the sample
 // photographs. `cargo xtask test` starts and names them.
 
 import assert from "node:assert/strict";
@@ -21,7 +21,8 @@ function told(name: string): string {
 const host = told("CLIENT_TEST_HOST");
 const photos = told("CLIENT_TEST_PHOTOS");
 const client = new Client(host);
-const slow = new Client(told("CLIENT_TEST_SLOW"), { patience: 0 });
+const apiKey = told("CLIENT_TEST_KEY");
+const slow = new Client(told("CLIENT_TEST_SLOW"), { patience: 0, apiKey });
 
 const photo = (name: string) => openAsBlob(join(photos, name));
 /** A photograph for the stub analyzer, which takes so long. */
@@ -138,9 +139,19 @@ test("a full queue is tried again when it says", async () => {
   const refusal = await caught(ProblemError, slow.submit(stub(0), stub(0)));
   assert.ok(refusal.status === 503 && refusal.worthAnotherTry && (refusal.retryAfter ?? 0) >= 1);
   const begin = performance.now();
-  const third = await new Client(told("CLIENT_TEST_SLOW"), { patience: 60 }).submit(stub(0), stub(0));
+  const third = await new Client(told("CLIENT_TEST_SLOW"), { patience: 60, apiKey }).submit(stub(0), stub(0));
   assert.ok(performance.now() - begin >= 1000, "Retry-After is at least a second");
   for (const id of [first, second, third]) assert.equal((await slow.wait(id)).status, "SUCCESS");
+});
+
+test("a host that asks for a key refuses without", async () => {
+  for (const shown of [{}, { apiKey: apiKey.slice(0, -1) }]) {
+    const stranger = new Client(told("CLIENT_TEST_SLOW"), shown);
+    for (const asked of [stranger.status("x"), stranger.submit(stub(0), stub(0))]) {
+      const { status, code, worthAnotherTry } = await caught(ProblemError, asked);
+      assert.deepEqual([status, code, worthAnotherTry], [401, "unauthorized", false]);
+    }
+  }
 });
 
 test("a lost answer does not make a second task, and names of files stay here", async () => {

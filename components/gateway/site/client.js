@@ -1,5 +1,7 @@
 // Speaks to the host that served this page. Owns the requests and what can go wrong with them; must never know the page.
 
+import { shown } from "./key.js";
+
 /** The host refused, with a problem document. */
 export class Refusal extends Error {
   constructor(problem, retryAfter) {
@@ -18,7 +20,7 @@ async function ask(target, options = {}) {
   let response;
   let body;
   try {
-    response = await fetch(target, { cache: "no-store", ...options });
+    response = await fetch(target, { cache: "no-store", headers: shown(), ...options });
     body = await response.text();
   } catch (error) {
     throw new Away("the host gave no answer", { cause: error });
@@ -78,10 +80,11 @@ export async function follow(id, told) {
       wait = 1;
       pause = 0;
     } catch (error) {
-      const passing = error instanceof Away || (error instanceof Refusal && error.status >= 500);
+      const busy = error instanceof Refusal && error.status === 429;
+      const passing = busy || error instanceof Away || (error instanceof Refusal && error.status >= 500);
       away ??= Date.now();
       if (!passing || Date.now() - away > PATIENCE) throw error;
-      told("AWAY");
+      if (!busy) told("AWAY");
       pause = Math.min(error.retryAfter ?? 1, 5);
     }
     if (pause > 0) await new Promise((done) => setTimeout(done, pause * 1000));

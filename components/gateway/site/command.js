@@ -10,11 +10,12 @@ function attached(name) {
   return /[",;\\]/.test(name) ? `@"${name.replaceAll("\\", "\\\\").replaceAll('"', '\\"')}"` : `@${name}`;
 }
 
-/** The command for these file names and wishes. */
-export function command(origin, names, wishes) {
+/** The command for these file names and wishes. A key is named by a variable: what is copied may be shown to others. */
+export function command(origin, names, wishes, withKey) {
   const fields = [
     ...names.map((name, index) => `image${index + 1}=${attached(name)}`),
     ...Object.entries(wishes).map(([name, value]) => `${name}=${value}`),
   ];
-  return ["curl", ...fields.flatMap((field) => ["-F", quoted(field)]), quoted(`${origin}/verify?wait=30`)].join(" ");
+  const shown = withKey ? ["-H", '"Authorization: Bearer $API_KEY"'] : [];
+  return ["curl", ...shown, ...fields.flatMap((field) => ["-F", quoted(field)]), quoted(`${origin}/verify?wait=30`)].join(" ");
 }

@@ -1,6 +1,7 @@
 // Draws the reference from the OpenAPI document of this host. Owns the order on the page; must never know an operation.
 
 import { element, prose } from "./elements.js";
+import { edit } from "./key.js";
 import { members, resolve, words } from "./schema.js";
 import { attempt } from "./try.js";
 
@@ -90,4 +91,5 @@ function paragraphs(text) {
   return text.split("\n\n").map((part) => element("p", {}, prose(part)));
 }
 
+edit(place("key"));
 start();

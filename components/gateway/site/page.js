@@ -3,6 +3,7 @@
 import { Away, Refusal, follow, revoke, submit } from "./client.js";
 import { command } from "./command.js";
 import { element } from "./elements.js";
+import { edit, shown } from "./key.js";
 import { Slot } from "./slot.js";
 import { markLabel, sentence, showDetails, showVerdict } from "./verdict.js";
 import { AWAY, NOTES, STEPS, failure, refusal } from "./words.js";
@@ -19,6 +20,7 @@ place("form").addEventListener("submit", (event) => {
 place("cancel").addEventListener("click", cancel);
 place("copy").addEventListener("click", copy);
 for (const id of ["threshold", "non_frontal"]) place(id).addEventListener("input", tellCommand);
+edit(place("key"), tellCommand);
 acceptDrops();
 tellCommand();
 
@@ -119,6 +121,10 @@ function ended(task) {
 function refused(error) {
   const image = /^image([12])$/.exec(error.field ?? "")?.[1];
   blameOr(image && Number(image), refusal(error), error.status >= 429);
+  if (error.status === 401) {
+    place("key").closest("details").open = true;
+    place("key").focus();
+  }
 }
 
 /** Tells an error at the photograph that it concerns, or in the middle. */
@@ -173,7 +179,7 @@ function say(text) {
 
 function tellCommand() {
   const names = slots.map((slot, index) => slot.file?.name ?? `photograph-${index + 1}.jpg`);
-  place("command").textContent = command(location.origin, names, wishes());
+  place("command").textContent = command(location.origin, names, wishes(), "Authorization" in shown());
 }
 
 async function copy() {

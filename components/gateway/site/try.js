@@ -2,6 +2,7 @@
 // never know the operations by name.
 
 import { element } from "./elements.js";
+import { shown } from "./key.js";
 import { resolve } from "./schema.js";
 
 let count = 0;
@@ -57,7 +58,7 @@ export function attempt(root, path, method, operation, parameters) {
 
 function build(path, method, inputs) {
   const query = new URLSearchParams();
-  const headers = {};
+  const headers = shown();
   const form = new FormData();
   let filled = false;
   let target = path;

@@ -50,6 +50,12 @@ export function refusal(refused) {
       return failure(refused);
     case "body_too_large":
       return ["The photographs are too large", `${refused.message}`];
+    case "unauthorized":
+      return ["This host asks for an API key", "Write it under Options. Whoever runs the host has it, or makes one for you."];
+    case "forbidden":
+      return ["This API key may not do this", "Ask whoever runs the host for one that may."];
+    case "rate_limited":
+      return ["This API key has asked too often", `Try again in ${refused.retryAfter} s.`];
     case "queue_full":
     case "too_many_waiting":
     case "overloaded":

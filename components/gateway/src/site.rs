@@ -47,6 +47,7 @@ documents! {
     "/site/docs.js" SCRIPT, "docs.js";
     "/site/elements.js" SCRIPT, "elements.js";
     "/site/explain.js" SCRIPT, "explain.js";
+    "/site/key.js" SCRIPT, "key.js";
     "/site/marks.js" SCRIPT, "marks.js";
     "/site/page.js" SCRIPT, "page.js";
     "/site/schema.js" SCRIPT, "schema.js";

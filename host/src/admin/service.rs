@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::{Config, Monitor};
+use crate::auth::{Caller, Refusal as KeyRefusal, Scope};
 use crate::queue::Queue;
 use crate::rollout::{Order, Refusal, Rollout, What};
 use crate::runtime::Slot;
@@ -72,10 +73,13 @@ impl Service {
 
     async fn respond(&self, request: Request<Incoming>, peer: SocketAddr) -> Answer {
         let looks = request.uri().path() == "/metrics" && request.method() == Method::GET;
-        if let Some(refusal) = self.refuse(&request).filter(|_| !(looks && self.watchers)) {
-            return refusal;
-        }
-        let by = text(&request, BY).map_or_else(|| peer.ip().to_string(), |name| format!("{name} ({})", peer.ip()));
+        let admitted = if looks && self.watchers { Ok(None) } else { self.admit(&request) };
+        let holder = match admitted {
+            Ok(holder) => holder.map(|name| format!("key {name:?}")),
+            Err(refusal) => return *refusal,
+        };
+        let named = [holder.as_deref(), text(&request, BY)].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let by = if named.is_empty() { peer.ip().to_string() } else { format!("{named} ({})", peer.ip()) };
         let path = request.uri().path().to_owned();
         let parts: Vec<_> = path.trim_start_matches('/').split('/').collect();
         match (request.method().clone(), parts.as_slice()) {
@@ -142,19 +146,36 @@ impl Service {
         }
     }
 
-    fn refuse(&self, request: &Request<Incoming>) -> Option<Answer> {
+    /// Lets in who shows the token, or a key with the scope admin; yields the key's name.
+    fn admit(&self, request: &Request<Incoming>) -> Result<Option<String>, Box<Answer>> {
         let shown = text(request, header::AUTHORIZATION.as_str());
         let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        if !self.config.token.is(shown) {
-            let mut refusal = closing(problem(
-                StatusCode::UNAUTHORIZED,
-                "unauthorized",
-                "show the token of server.admin_token_file as `Authorization: Bearer TOKEN`",
-            ));
-            refusal.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-            return Some(refusal);
+        let holder = if self.config.token.is(shown) { None } else { Some(self.holder(shown)?) };
+        if request.body().size_hint().lower() > self.config.body_limit {
+            return Err(Box::new(self.too_large()));
         }
-        (request.body().size_hint().lower() > self.config.body_limit).then(|| self.too_large())
+        Ok(holder)
+    }
+
+    fn holder(&self, key: &str) -> Result<String, Box<Answer>> {
+        let admitted = self.config.keys.as_ref().map(|keys| keys.admit(Some(key)));
+        let refusal = match admitted {
+            Some(Ok(Caller::Holder(record))) if record.may(Scope::Admin) => return Ok(record.name.clone()),
+            Some(Ok(_)) => {
+                let why = "the API key may not do this: it lacks the scope admin";
+                let refusal = problem(StatusCode::FORBIDDEN, "forbidden", why);
+                wire::challenge(refusal, "Bearer error=\"insufficient_scope\", scope=\"admin\"")
+            }
+            Some(Err(refusal @ KeyRefusal::TooMany { retry_after, .. })) => {
+                wire::retry_later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &refusal.to_string(), retry_after)
+            }
+            Some(Err(_)) | None => {
+                let why = "show the token of server.admin_token_file, or an API key with the scope admin, as `Authorization: \
+                           Bearer TOKEN`";
+                wire::challenge(problem(StatusCode::UNAUTHORIZED, "unauthorized", why), "Bearer")
+            }
+        };
+        Err(Box::new(closing(refusal)))
     }
 
     async fn deploy(&self, what: impl FnOnce(Vec<u8>) -> What, request: Request<Incoming>, by: String) -> Answer {

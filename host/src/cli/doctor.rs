@@ -104,6 +104,7 @@ async fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(watched_folder(config));
     findings.extend(queue(config).await);
     findings.push(webhooks(config));
+    findings.push(access(config));
     findings.push(listener(config).await);
     findings
 }
@@ -235,6 +236,10 @@ fn webhooks(config: &Config) -> Finding {
         }
         examined => finding("webhooks", examined.map(Option::unwrap_or_default)),
     }
+}
+
+fn access(config: &Config) -> Finding {
+    finding("access", app::access::keyring(config).map(|keys| app::access::describe(config, keys.as_deref())))
 }
 
 async fn listener(config: &Config) -> Finding {

@@ -6,6 +6,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+mod auth;
 mod components;
 mod models;
 mod nn;
@@ -16,6 +17,7 @@ mod verify;
 mod webhooks;
 mod worker;
 
+pub(crate) use auth::{Access, Auth};
 pub(crate) use components::{Component, Components};
 pub(crate) use models::Models;
 pub(crate) use nn::{Backend, Device, Nn};
@@ -50,6 +52,7 @@ impl Config {
         Self {
             assets: PathBuf::new(),
             server: Server::defaults(),
+            auth: Auth::defaults(),
             queue: Queue::defaults(),
             worker: Worker::defaults(),
             components: Components::defaults(),
@@ -68,6 +71,7 @@ impl Config {
         let Self {
             assets,
             server,
+            auth,
             queue,
             worker,
             components,
@@ -81,6 +85,7 @@ impl Config {
         } = self;
         let mut fields = vec![field("assets", assets)];
         fields.extend(server.fields());
+        fields.extend(auth.fields());
         fields.extend(queue.fields());
         fields.extend(worker.fields());
         fields.extend(components.fields());

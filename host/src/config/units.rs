@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 /// Reads "500ms", "30s", "15m", "1h" or "1d". `None` for anything else.
-pub(super) fn parse_duration(text: &str) -> Option<Duration> {
+pub(crate) fn parse_duration(text: &str) -> Option<Duration> {
     let (number, unit) = number_and_unit(text)?;
     let seconds = match unit {
         "ms" => 0.001,

@@ -17,7 +17,8 @@ use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::body::{Counted, Progress};
-use super::{Config, client, route};
+use super::{Config, access, client, route};
+use crate::auth::Caller;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
 use crate::runtime::{CallError, Desk, Slot};
@@ -57,12 +58,20 @@ impl Service {
 
     async fn gateway(
         &self,
-        request: Request<Incoming>,
+        mut request: Request<Incoming>,
         peer: IpAddr,
         trace: TraceContext,
     ) -> Response<HyperOutgoingBody> {
+        let caller = match access::admit(self.config.keys.as_deref(), &request) {
+            Ok(caller) => caller,
+            Err(refusal) => return *refusal,
+        };
         if let Some(refusal) = self.refuse(&request) {
             return refusal;
+        }
+        if !matches!(caller, Caller::Anyone) {
+            // A key is for the host: a component has no use for one, and might be somebody else's.
+            request.headers_mut().remove(header::AUTHORIZATION);
         }
         let Ok(_permit) = self.permits.try_acquire() else {
             return closing(busy("overloaded", "as many requests are being read as server.concurrency allows", 1));
@@ -71,7 +80,7 @@ impl Service {
             return closing(busy("overloaded", "as many bytes are being read as server.body_memory allows", 1));
         };
         let client = client::identity(peer, self.config.client_address_header.as_ref(), request.headers());
-        let desk = Desk { client: Some(client), trace, ..self.desk.clone() };
+        let desk = Desk { client: Some(client), caller, trace, ..self.desk.clone() };
         let progress = Progress::default();
         let request = request.map(|body| Counted::new(body, self.config.body_limit, progress.clone()));
         let deadline = Instant::now() + self.config.request_timeout;

@@ -9,6 +9,7 @@
 //! - `forget`: tasks that an operator removes.
 //! - `life`: what may happen to one task, and who may do it.
 //! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
+//! - `owners`: whose a task is.
 //! - `waiting`: who is woken when, and many callers at once.
 //! - `model`: random histories, compared with a model step by step.
 
@@ -18,6 +19,7 @@ pub(super) mod forget;
 pub(super) mod life;
 pub(super) mod limits;
 pub(super) mod model;
+pub(super) mod owners;
 pub(super) mod waiting;
 
 use std::time::Duration;
@@ -111,6 +113,9 @@ macro_rules! contract {
             limits::a_task_that_waits_for_too_long_between_tries_ends,
             limits::an_idempotency_key_yields_the_first_task,
             limits::an_idempotency_key_survives_a_crash_and_is_forgotten_with_its_task,
+            owners::a_task_belongs_to_who_handed_it_in_and_to_nobody_else,
+            owners::one_idempotency_key_of_two_owners_is_two_keys,
+            owners::a_client_may_have_a_limit_of_its_own,
             waiting::a_claim_is_woken_by_a_submission,
             waiting::a_claim_is_woken_by_time,
             waiting::a_claim_gives_up_in_time,

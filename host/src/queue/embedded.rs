@@ -40,7 +40,7 @@ use self::clock::{Clock, System};
 use self::command::{Command, Refusal};
 use self::handle::Handle;
 use self::ledger::{Claimed, Interruption};
-use self::record::Idempotency;
+use self::record::{Crowd, Idempotency};
 use self::store::{Opener, Store};
 use super::seal::{self, Key, KeyError};
 use super::{
@@ -278,7 +278,7 @@ impl Admin for Embedded {
 #[async_trait]
 impl Queue for Embedded {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client, callback, trace } = submission;
+        let Submission { payload, idempotency_key, client, max_waiting, owner, callback, trace } = submission;
         // Spares the sealing when the answer is known. With a key, the task may be there already.
         let figures = self.handle.board.figures();
         if idempotency_key.is_none() && figures.stats.waiting >= self.limits.max_length {
@@ -289,11 +289,13 @@ impl Queue for Embedded {
         }
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
-        let client = client.filter(|_| self.limits.max_waiting_per_client.is_some()).map(|text| key.hash_client(&text));
+        let most = max_waiting.or(self.limits.max_waiting_per_client);
+        let crowd = most.zip(client).map(|(most, text)| Crowd { client: key.hash_client(&text), most });
+        let owned = owner.as_deref().map(|text| key.hash_owner(text));
         let (idempotency, sealed, callback) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
             let idempotency = idempotency_key.map(|text| Idempotency {
-                key: key.hash_idempotency_key(&text),
+                key: key.hash_idempotency_key(&text, owner.as_deref()),
                 payload: key.digest(&bytes, callback.as_deref()),
             });
             key.seal(id, &mut bytes);
@@ -301,7 +303,8 @@ impl Queue for Embedded {
         })
         .await?;
         let trace = trace.write();
-        self.handle.ask(|answer| Command::Submit { id, idempotency, client, trace, sealed, callback, answer }).await
+        let submit = |answer| Command::Submit { id, idempotency, crowd, owner: owned, trace, sealed, callback, answer };
+        self.handle.ask(submit).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
@@ -377,6 +380,12 @@ impl Queue for Embedded {
         self.handle.unless_closed(look).await
     }
 
+    async fn belongs_to(&self, id: TaskId, owner: &str) -> Result<bool, Unavailable> {
+        let owner = self.key.hash_owner(owner);
+        let known = async { Ok(self.handle.board.look(id).is_some_and(|standing| standing.owner == Some(owner))) };
+        self.handle.unless_closed(known).await
+    }
+
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
         match self.handle.ask(|answer| Command::Revoke { id, answer }).await {
             Ok(()) => Ok(TaskView { id, state: State::Revoked, outcome: Some(revoked()) }),
@@ -391,7 +400,7 @@ impl Queue for Embedded {
 
     async fn lost(&self, lease: Lease) {
         while let Some((standing, changed)) = self.handle.board.watch(lease.id)
-            && standing == (Standing { state: State::Started, delivery: lease.delivery })
+            && (standing.state, standing.delivery) == (State::Started, lease.delivery)
         {
             changed.await;
         }

@@ -279,16 +279,18 @@ impl Inner {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client, callback, trace } = submission;
+        let Submission { payload, idempotency_key, client, max_waiting, owner, callback, trace } = submission;
         self.inner.link.check()?;
         let id = TaskId::random();
         let key = Arc::clone(&self.key);
+        let owned = owner.as_deref().map(|owner| hex::encode(key.hash_owner(owner))).unwrap_or_default();
         let (hash, digest, sealed, callback) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
             let (hash, digest) = match idempotency_key {
-                Some(text) => {
-                    (hex::encode(key.hash_idempotency_key(&text)), hex::encode(key.digest(&bytes, callback.as_deref())))
-                }
+                Some(text) => (
+                    hex::encode(key.hash_idempotency_key(&text, owner.as_deref())),
+                    hex::encode(key.digest(&bytes, callback.as_deref())),
+                ),
                 None => Default::default(),
             };
             key.seal(id, &mut bytes);
@@ -297,7 +299,8 @@ impl Queue for Redis {
         .await?;
         let Inner { link, scripts, context, limits, .. } = self.inner.as_ref();
         // Who the client is, is not stored for nothing.
-        let crowd = limits.max_waiting_per_client.zip(client).map(|(most, text)| (self.key.hash_client(&text), most));
+        let most = max_waiting.or(limits.max_waiting_per_client);
+        let crowd = most.zip(client).map(|(most, text)| (self.key.hash_client(&text), most));
         let (client, most) = crowd.map_or_else(Default::default, |(hash, most)| (hex::encode(hash), most));
         let trace = trace.write().unwrap_or_default();
         // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
@@ -308,6 +311,7 @@ impl Queue for Redis {
             let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
             let call =
                 call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).arg(callback.as_slice()).arg(&trace);
+            let call = call.arg(&owned);
             call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
         };
         let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
@@ -415,6 +419,13 @@ impl Queue for Redis {
                 () = tokio::time::sleep_until(deadline) => {}
             }
         }
+    }
+
+    async fn belongs_to(&self, id: TaskId, owner: &str) -> Result<bool, Unavailable> {
+        let mut get = redis::cmd("HGET");
+        get.arg(self.inner.context.task_key(id)).arg("owner");
+        let known: Option<String> = self.inner.link.query(&get).await?;
+        Ok(known.is_some_and(|known| known == hex::encode(self.key.hash_owner(owner))))
     }
 
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {

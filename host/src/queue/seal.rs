@@ -1,7 +1,7 @@
 //! Encryption of payloads at rest.
 //!
 //! Owns the key file and everything derived from it: XChaCha20-Poly1305 (draft-irtf-cfrg-xchacha) over each payload with
-//! a random nonce and the task's id as associated data, and the keyed BLAKE3 hashes that stand for idempotency keys and clients.
+//! a random nonce and the task's id as associated data, and the keyed BLAKE3 hashes that stand for idempotency keys, clients and owners.
 //! Must never know what a payload holds or where it is stored.
 
 use std::fs::File;
@@ -75,6 +75,7 @@ pub(super) struct Key {
     digest: Zeroizing<[u8; KEY]>,
     notice: Zeroizing<[u8; KEY]>,
     client: Zeroizing<[u8; KEY]>,
+    owner: Zeroizing<[u8; KEY]>,
     fingerprint: [u8; 16],
 }
 
@@ -162,6 +163,7 @@ impl Key {
             digest: blake3::derive_key("visavis queue v1: digests of payloads", secret).into(),
             notice: blake3::derive_key("visavis queue v1: notices to all nodes", secret).into(),
             client: blake3::derive_key("visavis queue v1: hashing of clients", secret).into(),
+            owner: blake3::derive_key("visavis queue v1: hashing of owners", secret).into(),
             fingerprint: *print.first_chunk().expect("32 bytes hold 16"),
         }
     }
@@ -212,9 +214,16 @@ impl Key {
         self.cipher.decrypt(&nonce, &associated(kind, id), sealed).map_err(|_| SealError::Broken)
     }
 
-    /// What stands for a client's idempotency key in the storage.
-    pub(super) fn hash_idempotency_key(&self, key: &str) -> [u8; 32] {
-        blake3::keyed_hash(&self.idempotency, key.as_bytes()).into()
+    /// What stands for a client's idempotency key in the storage: another for each owner, so that none learns of another's.
+    pub(super) fn hash_idempotency_key(&self, key: &str, owner: Option<&str>) -> [u8; 32] {
+        match owner {
+            None => blake3::keyed_hash(&self.idempotency, key.as_bytes()).into(),
+            Some(owner) => {
+                let of_owner = blake3::keyed_hash(&self.owner, owner.as_bytes());
+                let hash = blake3::Hasher::new_keyed(&self.idempotency).update(of_owner.as_bytes()).finalize();
+                blake3::keyed_hash(hash.as_bytes(), key.as_bytes()).into()
+            }
+        }
     }
 
     /// What stands for an encoded payload, and the address that its end is told to, when idempotency keys are compared.
@@ -229,6 +238,12 @@ impl Key {
     /// What stands for a client in the storage.
     pub(super) fn hash_client(&self, client: &str) -> [u8; 16] {
         let hash = blake3::keyed_hash(&self.client, client.as_bytes());
+        *hash.as_bytes().first_chunk().expect("32 bytes hold 16")
+    }
+
+    /// What stands for an owner in the storage.
+    pub(super) fn hash_owner(&self, owner: &str) -> [u8; 16] {
+        let hash = blake3::keyed_hash(&self.owner, owner.as_bytes());
         *hash.as_bytes().first_chunk().expect("32 bytes hold 16")
     }
 
@@ -384,9 +399,13 @@ mod tests {
     #[test]
     fn hashes_depend_on_the_key_and_on_their_use() {
         let (a, b) = (key(), key());
-        assert_eq!(a.hash_idempotency_key("x"), a.hash_idempotency_key("x"));
-        assert_ne!(a.hash_idempotency_key("x"), b.hash_idempotency_key("x"));
-        assert_ne!(a.hash_idempotency_key("x"), a.digest(b"x", None));
+        assert_eq!(a.hash_idempotency_key("x", None), a.hash_idempotency_key("x", None));
+        assert_ne!(a.hash_idempotency_key("x", None), b.hash_idempotency_key("x", None));
+        assert_ne!(a.hash_idempotency_key("x", None), a.digest(b"x", None));
+        let owners = [None, Some(""), Some("one"), Some("two")].map(|owner| a.hash_idempotency_key("x", owner));
+        let different: std::collections::BTreeSet<_> = owners.into_iter().collect();
+        assert_eq!(different.len(), owners.len());
+        assert_ne!(a.hash_owner("x"), a.hash_client("x"));
         assert_eq!(a.hash_client("x"), a.hash_client("x"));
         assert_ne!(a.hash_client("x"), b.hash_client("x"));
         assert_ne!(a.hash_client("x")[..], a.digest(b"x", None)[..16]);

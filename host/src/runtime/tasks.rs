@@ -1,6 +1,6 @@
 //! The queue, as a gateway sees it: the host's side of `wit/tasks.wit` and its limits.
 //!
-//! Owns the bounds on what a gateway may hand in. Must never know HTTP.
+//! Owns the bounds on what a gateway may hand in, and on what it may see and do for whom. Must never know HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::bindings::{limits, tasks};
-use crate::queue::{Queue, RevokeError, Submission, SubmitError};
+use crate::auth::Caller;
+use crate::queue::{Queue, RevokeError, Submission, SubmitError, Unavailable};
 use crate::task::{self, Outcome, Payload, State, TaskId, TaskView, Wishes};
 use crate::telemetry::{TraceContext, metrics};
 use crate::webhook::Allow;
@@ -29,6 +30,8 @@ pub(crate) struct Desk {
     pub(crate) queue: Arc<dyn Queue>,
     /// Who asks, in whatever words tell clients apart. It goes beside the gateway, which could not be trusted with it.
     pub(crate) client: Option<String>,
+    /// What the client may do and see. It goes beside the gateway as well.
+    pub(crate) caller: Caller,
     /// Where clients may have the ends of their tasks told.
     pub(crate) callbacks: Arc<Allow>,
     /// What goes on with the request in its trace.
@@ -37,6 +40,8 @@ pub(crate) struct Desk {
     pub(crate) body_limit: u64,
     /// Cancelled when the host stops: then nobody is kept waiting.
     pub(crate) shutdown: CancellationToken,
+    /// What this request has handed in.
+    pub(crate) handed_in: Vec<TaskId>,
 }
 
 impl limits::Host for Desk {
@@ -61,6 +66,10 @@ impl tasks::Host for Desk {
 
     async fn status(&mut self, id: String, wait_ms: u32) -> Result<tasks::Task, tasks::LookupError> {
         let id: TaskId = id.parse().map_err(|_| tasks::LookupError::Unknown)?;
+        // Before any wait, so that the time tells nothing of another's task.
+        if !self.may_see(id).await.map_err(|_| tasks::LookupError::Unavailable(UNAVAILABLE_RETRY))? {
+            return Err(tasks::LookupError::Unknown);
+        }
         let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
         let looked_up = tokio::select! {
             looked_up = self.queue.status(id, wait) => looked_up,
@@ -78,6 +87,9 @@ impl tasks::Host for Desk {
 
     async fn revoke(&mut self, id: String) -> Result<tasks::Task, tasks::RevokeError> {
         let id: TaskId = id.parse().map_err(|_| tasks::RevokeError::Unknown)?;
+        if !self.may_see(id).await.map_err(|_| tasks::RevokeError::Unavailable(UNAVAILABLE_RETRY))? {
+            return Err(tasks::RevokeError::Unknown);
+        }
         match self.queue.revoke(id).await {
             Ok(view) => Ok(task(view)),
             Err(RevokeError::Unknown) => Err(tasks::RevokeError::Unknown),
@@ -91,7 +103,7 @@ impl tasks::Host for Desk {
 }
 
 /// What became of a submission, for the metrics.
-fn outcome(submitted: &Result<String, tasks::SubmitError>) -> &'static str {
+fn outcome<T>(submitted: &Result<T, tasks::SubmitError>) -> &'static str {
     match submitted {
         Ok(_) => "accepted",
         Err(tasks::SubmitError::Invalid(_)) => "invalid",
@@ -104,15 +116,44 @@ fn outcome(submitted: &Result<String, tasks::SubmitError>) -> &'static str {
 }
 
 impl Desk {
+    /// A desk that has handed nothing in yet, for a client of no address.
+    pub(crate) fn new(
+        queue: Arc<dyn Queue>,
+        caller: Caller,
+        trace: TraceContext,
+        callbacks: Arc<Allow>,
+        body_limit: u64,
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self { queue, client: None, caller, callbacks, trace, body_limit, shutdown, handed_in: Vec::new() }
+    }
+
+    /// Whether there is such a task as far as the caller may know.
+    async fn may_see(&self, id: TaskId) -> Result<bool, Unavailable> {
+        if self.caller.owns_all() {
+            return Ok(true);
+        }
+        let Some(owner) = self.caller.owner().filter(|_| self.caller.may_look() || self.handed_in.contains(&id)) else {
+            return Ok(false);
+        };
+        self.queue.belongs_to(id, owner).await.inspect_err(|error| {
+            tracing::error!(%error, "whose a task is could not be read");
+        })
+    }
+
     /// Accepts a submission or says why not, which is counted and traced.
     async fn accept(
-        &self,
+        &mut self,
         submission: tasks::Submission,
         callback: Option<String>,
     ) -> Result<String, tasks::SubmitError> {
         let mut span = self.trace.producer("submit");
         let submitted = self.hand_in(submission, callback, span.context()).await;
         metrics().submissions.of([outcome(&submitted)]).inc();
+        let submitted = submitted.map(|id| {
+            self.handed_in.push(id);
+            id.to_string()
+        });
         match &submitted {
             Ok(id) if span.is_traced() => span.set("visavis.task.id", id.clone()),
             Ok(_) => {}
@@ -127,7 +168,11 @@ impl Desk {
         submission: tasks::Submission,
         callback: Option<String>,
         trace: TraceContext,
-    ) -> Result<String, tasks::SubmitError> {
+    ) -> Result<TaskId, tasks::SubmitError> {
+        if !self.caller.may_submit() {
+            let why = "this request shows no API key with the scope verify";
+            return Err(tasks::SubmitError::Invalid(why.to_owned()));
+        }
         let (first, second) = submission.photographs;
         let payload =
             Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
@@ -136,10 +181,15 @@ impl Desk {
         {
             return Err(tasks::SubmitError::Invalid(format!("Idempotency-Key must have 1 to {LONGEST_KEY} bytes")));
         }
-        let (idempotency_key, client) = (submission.idempotency_key, self.client.clone());
-        let submission = Submission { payload, idempotency_key, client, callback, trace };
+        let (idempotency_key, owner) = (submission.idempotency_key, self.caller.owner().map(str::to_owned));
+        // Whoever has a key counts by it, from wherever the requests come. No address begins like that.
+        let (client, max_waiting) = match &self.caller {
+            Caller::Holder(record) => (Some(format!("key {}", record.id)), record.max_waiting),
+            Caller::Anyone | Caller::Stranger => (self.client.clone(), None),
+        };
+        let submission = Submission { payload, idempotency_key, client, max_waiting, owner, callback, trace };
         match self.queue.submit(submission).await {
-            Ok(id) => Ok(id.to_string()),
+            Ok(id) => Ok(id),
             Err(SubmitError::Full { retry_after }) => Err(tasks::SubmitError::Full(seconds(retry_after))),
             Err(SubmitError::Overloaded { retry_after }) => Err(tasks::SubmitError::Overloaded(seconds(retry_after))),
             Err(SubmitError::TooManyWaiting { retry_after }) => {
@@ -200,7 +250,83 @@ fn seconds(duration: Duration) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use super::tasks::Host;
     use super::*;
+    use crate::auth::{Keyring, Keys, New, Scope};
+    use crate::queue::embedded::Embedded;
+
+    fn submission(seed: u8) -> tasks::Submission {
+        let photographs = (vec![seed], vec![seed]);
+        tasks::Submission { photographs, threshold: None, non_frontal: None, idempotency_key: None }
+    }
+
+    /// The desk of one request by this caller.
+    fn desk(queue: &Arc<Embedded>, caller: Caller) -> Desk {
+        let queue: Arc<dyn Queue> = Arc::clone(queue) as _;
+        Desk::new(queue, caller, TraceContext::default(), Arc::default(), 1000, CancellationToken::new())
+    }
+
+    /// Callers whose keys have these scopes.
+    fn holders<const N: usize>(scopes: [&[Scope]; N]) -> [Caller; N] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("keys.json");
+        let mut names = 0..;
+        let keys = scopes.map(|scopes| {
+            let (name, scopes) = (format!("{:?}", names.next()), scopes.to_vec());
+            let new = New { name, scopes, per_minute: None, max_waiting: None, lifetime: None };
+            Keys::add(&path, new, 1_800_000_000).unwrap().key
+        });
+        let ring = Keyring::open(&path).unwrap();
+        keys.map(|key| ring.admit(Some(&key)).unwrap())
+    }
+
+    /// Whatever a gateway asks for, it gets no more than its caller may do: whether it was asked for that is not believed.
+    #[tokio::test]
+    async fn a_gateway_cannot_do_more_than_its_caller_may() {
+        let queue = Arc::new(Embedded::in_memory().unwrap());
+        let [both, other, verify, status, admin] = holders([
+            &[Scope::Verify, Scope::Status],
+            &[Scope::Verify, Scope::Status],
+            &[Scope::Verify],
+            &[Scope::Status],
+            &[Scope::Admin],
+        ]);
+        let id = desk(&queue, both.clone()).submit(submission(1)).await.unwrap();
+        let nobodys = desk(&queue, Caller::Anyone).submit(submission(2)).await.unwrap();
+        for caller in [Caller::Stranger, status.clone(), admin.clone()] {
+            let refused = desk(&queue, caller).submit(submission(3)).await;
+            assert!(matches!(refused, Err(tasks::SubmitError::Invalid(why)) if why.contains("verify")));
+        }
+        for (caller, sees, sees_nobodys) in [
+            (&Caller::Stranger, false, false),
+            (&both, true, false),
+            (&other, false, false),
+            (&verify, false, false),
+            (&status, false, false),
+            (&admin, true, true),
+            (&Caller::Anyone, true, true),
+        ] {
+            for (id, sees) in [(&id, sees), (&nobodys, sees_nobodys)] {
+                let mut request = desk(&queue, caller.clone());
+                let look = request.status(id.clone(), if sees { 0 } else { 30_000 });
+                let seen = tokio::time::timeout(Duration::from_secs(20), look);
+                let seen = seen.await.expect("who may not see a task is not kept waiting for it");
+                assert_eq!(seen.is_ok(), sees, "{caller:?}");
+                if !sees {
+                    assert!(matches!(seen, Err(tasks::LookupError::Unknown)));
+                    let refused = desk(&queue, caller.clone()).revoke(id.clone()).await;
+                    assert!(matches!(refused, Err(tasks::RevokeError::Unknown)), "{caller:?}");
+                }
+            }
+        }
+        // Who may only hand in sees what the same request has handed in, and nothing later.
+        let mut request = desk(&queue, verify.clone());
+        let own = request.submit(submission(4)).await.unwrap();
+        assert!(request.status(own.clone(), 0).await.is_ok() && request.status(id.clone(), 0).await.is_err());
+        assert!(desk(&queue, verify).status(own, 0).await.is_err());
+        assert!(desk(&queue, both).revoke(id).await.is_ok());
+        assert!(desk(&queue, admin).revoke(nobodys).await.is_ok());
+    }
 
     #[test]
     fn a_threshold_outside_0_to_2_is_refused_by_name() {

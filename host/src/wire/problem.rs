@@ -2,6 +2,8 @@
 //!
 //! Owns their shape. Must never word what a gateway answers.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -30,8 +32,27 @@ pub(crate) fn problem(status: StatusCode, code: &str, detail: &str) -> Response<
 
 /// A refusal that passes by itself.
 pub(crate) fn busy(code: &str, detail: &str, retry_after: u32) -> Response<HyperOutgoingBody> {
-    let mut response = problem(StatusCode::SERVICE_UNAVAILABLE, code, detail);
-    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(retry_after));
+    retry_later(StatusCode::SERVICE_UNAVAILABLE, code, detail, Duration::from_secs(retry_after.into()))
+}
+
+/// A refusal with another status that passes by itself after so long, in whole seconds and at least one.
+pub(crate) fn retry_later(
+    status: StatusCode,
+    code: &str,
+    detail: &str,
+    retry_after: Duration,
+) -> Response<HyperOutgoingBody> {
+    let mut response = problem(status, code, detail);
+    let seconds = retry_after.as_secs() + u64::from(retry_after.subsec_nanos() > 0);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+    response
+}
+
+/// A refusal that says what should have been shown, as RFC 6750 has it.
+pub(crate) fn challenge(mut response: Response<HyperOutgoingBody>, challenge: &str) -> Response<HyperOutgoingBody> {
+    if let Ok(value) = HeaderValue::from_str(challenge) {
+        response.headers_mut().insert(header::WWW_AUTHENTICATE, value);
+    }
     response
 }
 

@@ -17,15 +17,17 @@ fn tools(name: &str) -> PathBuf {
     folder
 }
 
-/// A host whose photographs say how long they take, with one worker and a queue of one task.
-fn slow() -> Host {
-    Setup::new()
+/// A host whose photographs say how long they take, with one worker and a queue of one task; and the key that it asks for.
+fn slow() -> (Host, String) {
+    let setup = Setup::new()
+        .set("VISAVIS_AUTH__MODE", "keys")
         .set("VISAVIS_COMPONENTS__ANALYZER__PATH", &stub::component().to_string_lossy())
         .set("VISAVIS_COMPONENTS__ANALYZER__DEADLINE", "90s")
         .set("VISAVIS_WORKER__TASK_TIMEOUT", "100s")
         .set("VISAVIS_WORKER__CONCURRENCY", "1")
-        .set("VISAVIS_QUEUE__MAX_LENGTH", "1")
-        .start()
+        .set("VISAVIS_QUEUE__MAX_LENGTH", "1");
+    let key = setup.key(&["client"]);
+    (setup.start(), key)
 }
 
 /// Runs the command in a folder, and shows what it said unless it succeeds. Yields its output.
@@ -37,10 +39,11 @@ fn succeed(command: &mut Command, folder: &Path) -> String {
 }
 
 /// Tells a test program where the hosts and the photographs are.
-fn told<'c>(command: &'c mut Command, slow: &Host) -> &'c mut Command {
+fn told<'c>(command: &'c mut Command, (slow, key): &(Host, String)) -> &'c mut Command {
     command
         .env("CLIENT_TEST_HOST", format!("http://{}", shared().address()))
         .env("CLIENT_TEST_SLOW", format!("http://{}", slow.address()))
+        .env("CLIENT_TEST_KEY", key)
         .env("CLIENT_TEST_PHOTOS", assets().join("photos"))
 }
 

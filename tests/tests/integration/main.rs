@@ -20,6 +20,7 @@ mod golden;
 mod gpu;
 mod hostile_bodies;
 mod hostile_files;
+mod keys;
 mod languages;
 mod limits;
 mod observability;

@@ -127,7 +127,20 @@ fn every_code_of_the_host_is_documented() {
     refusals.extend(
         edge.split("problem( StatusCode::").skip(1).flat_map(|call| words_behind(call, ", \"").into_iter().take(1)),
     );
-    for code in ["overloaded", "gateway_failed", "timeout", "draining", "queue_unavailable"] {
+    let access = read("host/src/edge/access.rs");
+    let access = access.split("#[cfg(test)]").next().expect("a first part");
+    refusals
+        .extend(access.split("StatusCode::").skip(1).flat_map(|call| words_behind(call, ", \"").into_iter().take(1)));
+    for code in [
+        "unauthorized",
+        "forbidden",
+        "rate_limited",
+        "overloaded",
+        "gateway_failed",
+        "timeout",
+        "draining",
+        "queue_unavailable",
+    ] {
         assert!(refusals.contains(code), "the reader of sources misses {code}: {refusals:?}");
     }
     let described: BTreeSet<_> = document["components"]["responses"]

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// What each room of the host may name. An arrow that is not here does not exist:
-/// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, webhook} -> queue -> {secret, task,
-/// telemetry}`. Edge and worker never name each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 20] = [
+/// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, webhook} -> queue -> auth ->
+/// {secret, task, telemetry}`. Edge and worker never name each other; the configuration is read by those who wire, and no room knows it.
+const ARROWS: [(&str, &[&str]); 21] = [
     ("main", &["app", "cli", "arguments", "config", "telemetry"]),
     (
         "app",
@@ -24,6 +24,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "runtime",
             "nn",
             "queue",
+            "auth",
             "task",
             "telemetry",
             "webhook",
@@ -41,6 +42,7 @@ const ARROWS: [(&str, &[&str]); 20] = [
             "runtime",
             "nn",
             "queue",
+            "auth",
             "error_rates",
             "task",
             "telemetry",
@@ -48,16 +50,17 @@ const ARROWS: [(&str, &[&str]); 20] = [
     ),
     ("arguments", &["config"]),
     ("config", &["task", "telemetry"]),
-    ("edge", &["wire", "runtime", "queue", "task", "telemetry", "webhook"]),
+    ("edge", &["wire", "runtime", "queue", "auth", "task", "telemetry", "webhook"]),
     ("worker", &["pipeline", "runtime", "queue", "task", "telemetry"]),
-    ("admin", &["wire", "rollout", "runtime", "queue", "secret", "task", "telemetry"]),
+    ("admin", &["wire", "rollout", "runtime", "queue", "auth", "secret", "task", "telemetry"]),
     ("wire", &["telemetry"]),
-    ("rollout", &["pipeline", "runtime", "queue", "task", "telemetry"]),
+    ("rollout", &["pipeline", "runtime", "queue", "auth", "task", "telemetry"]),
     ("pipeline", &["runtime", "nn", "task", "telemetry"]),
-    ("runtime", &["nn", "queue", "task", "telemetry", "webhook"]),
+    ("runtime", &["nn", "queue", "auth", "task", "telemetry", "webhook"]),
     ("webhook", &["queue", "secret", "task", "telemetry"]),
     ("nn", &["task", "telemetry"]),
     ("queue", &["secret", "task", "telemetry"]),
+    ("auth", &["secret"]),
     ("error_rates", &[]),
     ("telemetry", &[]),
     ("secret", &[]),

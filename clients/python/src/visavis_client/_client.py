@@ -30,6 +30,10 @@ def _base(url: str) -> str:
     return url.rstrip("/")
 
 
+def _authorization(api_key: str | None) -> dict[str, str]:
+    return {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+
+
 def _timeout(send: Send) -> httpx.Timeout:
     # A body of 20 MiB may need its time on a slow line; httpx counts from one write to the next.
     return httpx.Timeout(_AT_ONCE, read=_AT_ONCE + send.silence, write=60.0)
@@ -39,9 +43,10 @@ class Client:
     """A client of one visavis host.
 
     It may be used by many threads at once. ``patience`` is for how many seconds a request is repeated while the host cannot be
-    reached, or refuses for a while (429, 503); it pauses for what ``Retry-After`` says. 0 repeats nothing. ``headers`` go with
-    each request, as for a proxy that wants to know who asks. ``http`` is an ``httpx.Client`` of your own, for proxies,
-    certificates and the like; it is then yours to close, and ``base_url`` and ``headers`` count all the same.
+    reached, or refuses for a while (429, 503); it pauses for what ``Retry-After`` says. 0 repeats nothing. ``api_key`` is shown
+    with each request, for a host that asks for one; give it to an ``https`` address alone where others can listen. ``headers`` go
+    with each request as well, as for a proxy that wants to know who asks. ``http`` is an ``httpx.Client`` of your own, for
+    proxies, certificates and the like; it is then yours to close, and all the rest counts all the same.
     """
 
     def __init__(
@@ -49,11 +54,12 @@ class Client:
         base_url: str = "http://127.0.0.1:8080",
         *,
         patience: float = 30.0,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         http: httpx.Client | None = None,
     ) -> None:
         self._base = _base(base_url)
-        self._headers = dict(headers or {})
+        self._headers = {**(headers or {}), **_authorization(api_key)}
         self._patience = patience
         self._owned = http is None
         self._http = httpx.Client() if http is None else http
@@ -161,11 +167,12 @@ class AsyncClient:
         base_url: str = "http://127.0.0.1:8080",
         *,
         patience: float = 30.0,
+        api_key: str | None = None,
         headers: Mapping[str, str] | None = None,
         http: httpx.AsyncClient | None = None,
     ) -> None:
         self._base = _base(base_url)
-        self._headers = dict(headers or {})
+        self._headers = {**(headers or {}), **_authorization(api_key)}
         self._patience = patience
         self._owned = http is None
         self._http = httpx.AsyncClient() if http is None else http

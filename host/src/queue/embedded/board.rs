@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::sync::futures::OwnedNotified;
 
 use super::clock::Stamp;
+use super::record::Owner;
 use crate::queue::Stats;
 use crate::task::{State, TaskId};
 
@@ -20,6 +21,8 @@ pub(super) struct Standing {
     pub(super) state: State,
     /// The newest delivery, 0 before the first.
     pub(super) delivery: u32,
+    /// Who alone may see it.
+    pub(super) owner: Option<Owner>,
 }
 
 /// The figures of the whole queue.
@@ -130,8 +133,8 @@ impl Inner {
 mod tests {
     use super::*;
 
-    const PENDING: Standing = Standing { state: State::Pending, delivery: 0 };
-    const STARTED: Standing = Standing { state: State::Started, delivery: 1 };
+    const PENDING: Standing = Standing { state: State::Pending, delivery: 0, owner: None };
+    const STARTED: Standing = Standing { state: State::Started, delivery: 1, owner: None };
 
     #[tokio::test]
     async fn a_change_before_the_first_poll_still_wakes() {

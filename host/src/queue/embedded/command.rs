@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::clock::Stamp;
 use super::ledger::{Announced, Claimed};
-use super::record::{Client, Idempotency};
+use super::record::{Crowd, Idempotency, Owner};
 use crate::queue::{CallbackLease, DeadError, DeadTask, Lease, LeaseError, SubmitError, Unavailable};
 use crate::task::{Outcome, TaskError, TaskId};
 
@@ -21,7 +21,8 @@ pub(super) enum Command {
     Submit {
         id: TaskId,
         idempotency: Option<Idempotency>,
-        client: Option<Client>,
+        crowd: Option<Crowd>,
+        owner: Option<Owner>,
         trace: Option<String>,
         sealed: Vec<u8>,
         /// The address that its end is told to, sealed.

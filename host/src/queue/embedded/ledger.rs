@@ -15,7 +15,7 @@ use std::time::Duration;
 pub(super) use self::callbacks::Announced;
 use super::board::Standing;
 use super::clock::Stamp;
-use super::record::{Client, Idempotency, Phase, Task};
+use super::record::{Client, Crowd, Idempotency, Owner, Phase, Task};
 use crate::queue::{DeadTask, Lease, Limits, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
 
@@ -131,7 +131,7 @@ impl Ledger {
         &mut self,
         id: TaskId,
         idempotency: Option<Idempotency>,
-        client: Option<Client>,
+        crowd: Option<Crowd>,
         calls_back: bool,
         in_time: bool,
         now: Stamp,
@@ -148,21 +148,21 @@ impl Ledger {
         if !in_time {
             return Submitted::Overloaded;
         }
-        if let (Some(most), Some(client)) = (self.limits.max_waiting_per_client, &client)
-            && self.clients.get(client).is_some_and(|waiting| *waiting >= most)
+        if let Some(Crowd { client, most }) = &crowd
+            && self.clients.get(client).is_some_and(|waiting| waiting >= most)
         {
             return Submitted::TooManyWaiting;
         }
-        let callback = calls_back.then(Default::default);
+        let (callback, client) = (calls_back.then(Default::default), crowd.map(|crowd| crowd.client));
         self.insert(id, Task { callback, ..Task::new(self.next_seq, idempotency, client, now) }, now);
         self.changes.insert(id, None);
         Submitted::New
     }
 
-    /// Notes the trace that a task was submitted in.
-    pub(super) fn note_trace(&mut self, id: TaskId, trace: Option<String>) {
+    /// Notes who may see a task, and the trace that it was submitted in.
+    pub(super) fn note_origin(&mut self, id: TaskId, owner: Option<Owner>, trace: Option<String>) {
         if let Some(task) = self.tasks.get_mut(&id) {
-            task.trace = trace;
+            (task.owner, task.trace) = (owner, trace);
         }
     }
 

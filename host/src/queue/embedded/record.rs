@@ -29,6 +29,9 @@ pub(super) struct Task {
     /// Whose waiting tasks it counts among.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) client: Option<Client>,
+    /// Who alone may see it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) owner: Option<Owner>,
     /// There when its end is to be told.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) callback: Option<Callback>,
@@ -75,6 +78,16 @@ pub(super) struct Callback {
 /// What the storage keeps of a client: a keyed hash.
 pub(super) type Client = [u8; 16];
 
+/// What the storage keeps of an owner: a keyed hash.
+pub(super) type Owner = [u8; 16];
+
+/// A client, and how many of its tasks may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Crowd {
+    pub(super) client: Client,
+    pub(super) most: u64,
+}
+
 /// What the storage keeps of an idempotency key and of the payload it came with: keyed hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Idempotency {
@@ -95,6 +108,7 @@ impl Task {
             retries: 0,
             idempotency,
             client,
+            owner: None,
             callback: None,
             error: None,
             trace: None,
@@ -125,7 +139,7 @@ impl Task {
             Phase::Running => State::Started,
             Phase::Ended { state, .. } => state,
         };
-        Standing { state, delivery: self.delivery }
+        Standing { state, delivery: self.delivery, owner: self.owner }
     }
 
     /// Deliveries that count.
@@ -145,7 +159,7 @@ mod tests {
         let task: Task = serde_json::from_str(json).unwrap();
         assert_eq!((task.seq, task.submitted, task.since), (7, Stamp(1_800_000_000_000), Stamp(1_800_000_000_500)));
         assert_eq!(task.phase, Phase::Waiting { delay: 250 });
-        assert_eq!(task.standing(), Standing { state: State::Retry, delivery: 2 });
+        assert_eq!(task.standing(), Standing { state: State::Retry, delivery: 2, owner: None });
         let again: serde_json::Value = serde_json::from_slice(&serde_json::to_vec(&task).unwrap()).unwrap();
         assert_eq!(again, serde_json::from_str::<serde_json::Value>(json).unwrap());
         let ended = |state, dead| Phase::Ended { state, dead, kept: false };

@@ -98,13 +98,15 @@ async fn neither_photographs_nor_keys_nor_clients_nor_addresses_lie_readable_in_
             payload,
             idempotency_key: Some("passport 123456".to_owned()),
             client: Some("192.0.2.77".to_owned()),
+            max_waiting: None,
+            owner: Some("0123456789abcdef".to_owned()),
             callback: Some("https://hooks.example.org/".to_owned()),
             trace: Default::default(),
         })
         .await
         .unwrap();
     let bytes = fs::read(&rig.options.path).unwrap();
-    for secret in ["a face, in full", "another face", "passport", "192.0.2", "hooks.example"] {
+    for secret in ["a face, in full", "another face", "passport", "192.0.2", "0123456789abcdef", "hooks.example"] {
         assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret}");
     }
 }

@@ -182,14 +182,14 @@ impl Writer {
     /// Applies one command to the ledger. The reply waits for the commit.
     fn apply(&mut self, command: Command, now: Stamp) -> Option<Reply> {
         match command {
-            Command::Submit { id, idempotency, client, trace, sealed, callback, answer } => {
+            Command::Submit { id, idempotency, crowd, owner, trace, sealed, callback, answer } => {
                 if let Some(trouble) = self.trouble.as_ref().filter(|trouble| now < trouble.paused_until) {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
                 let in_time = self.in_time(now);
-                let result = match self.ledger.submit(id, idempotency, client, callback.is_some(), in_time, now) {
+                let result = match self.ledger.submit(id, idempotency, crowd, callback.is_some(), in_time, now) {
                     Submitted::New => {
-                        self.ledger.note_trace(id, trace);
+                        self.ledger.note_origin(id, owner, trace);
                         self.payloads.insert(id, sealed);
                         self.callbacks.extend(callback.map(|sealed| (id, sealed)));
                         Ok(id)

@@ -119,6 +119,11 @@ pub(super) struct Context {
 }
 
 impl Context {
+    /// Where a task lies; as in `lua/ledger.lua`.
+    pub(super) fn task_key(&self, id: TaskId) -> String {
+        format!("{}:task:{}", self.tag, digits(id))
+    }
+
     /// Where a sealed payload lies; as in `lua/ledger.lua`.
     pub(super) fn payload_key(&self, id: TaskId) -> String {
         format!("{}:payload:{}", self.tag, digits(id))

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::Error;
 
 use super::Checks;
+use crate::auth::Caller;
 use crate::queue::embedded::Embedded;
 use crate::queue::{Admin, Queue};
 use crate::runtime::gateway::Gateway;
@@ -136,7 +137,7 @@ impl Asker<'_> {
 
 fn desk(queue: Arc<dyn Queue>) -> Desk {
     let (trace, callbacks) = Default::default();
-    Desk { queue, client: None, trace, callbacks, body_limit: BODY, shutdown: CancellationToken::new() }
+    Desk::new(queue, Caller::Anyone, trace, callbacks, BODY, CancellationToken::new())
 }
 
 fn told(

@@ -6,7 +6,7 @@
 -- ARGV[6-]  what the script itself needs.
 --
 -- {name}:task:ID    hash: phase (W waiting, R running, S success, F failure, X revoked), seq, submitted, delivery, released,
---                   retries, and where there are such: node, error, key, client, trace, outcome (JSON), callback (the sealed address
+--                   retries, and where there are such: node, error, key, client, owner, trace, outcome (JSON), callback (the sealed address
 --                   that its end is told to), attempts (to tell it; the fence)
 -- {name}:payload:ID the sealed photographs
 -- {name}:key:HASH   'ID DIGEST' of the task that an idempotency key yields

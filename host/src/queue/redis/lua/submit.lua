@@ -1,6 +1,6 @@
 -- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line,
 -- hash of the client or empty, how many of its tasks may wait, how old a task may become until it ends (ms; 0: any age),
--- the sealed address that its end is told to or empty, the trace that it is submitted in or empty.
+-- the sealed address that its end is told to or empty, the trace that it is submitted in or empty, hash of the owner or empty.
 -- Yields {'new', id}, {'known', id}, {'conflict'}, {'full', 'overloaded' or 'crowded', milliseconds until there may be room for it
 -- or for its client} or {'bare'} when there is no payload. Whenever the task is not new, its payload is deleted.
 local id, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
@@ -46,5 +46,6 @@ end
 if client then redis.call('HSET', task_key(id), 'client', client) end
 if ARGV[13] ~= '' then redis.call('HSET', task_key(id), 'callback', ARGV[13]) end
 if ARGV[14] ~= '' then redis.call('HSET', task_key(id), 'trace', ARGV[14]) end
+if ARGV[15] ~= '' then redis.call('HSET', task_key(id), 'owner', ARGV[15]) end
 wait({ id = id, seq = seq, submitted = now, key = hash ~= '' and hash, client = client }, 0)
 return { 'new', id }

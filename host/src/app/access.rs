@@ -1,0 +1,50 @@
+//! Whether and whom the listeners let in.
+//!
+//! Owns the rule that nobody is let in by accident: a listener that others reach needs keys, or the explicit word that it needs
+//! none. Must never know what a key opens.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+
+use crate::auth::Keyring;
+use crate::config::{Access, Config};
+
+/// The keys that the listeners ask for; `None`: they ask for none.
+///
+/// # Errors
+/// The file cannot be used, or has no key and the listener would let nobody in; the error says what to do.
+pub(crate) fn keyring(config: &Config) -> anyhow::Result<Option<Arc<Keyring>>> {
+    if !config.asks_for_keys() {
+        return Ok(None);
+    }
+    let file = &config.auth.keys_file;
+    let keys = Keyring::open(file)?;
+    if keys.count() == 0 {
+        let why = match config.auth.mode {
+            Access::Keys => "auth.mode is keys".to_owned(),
+            _ => format!("server.listen is {}, which others can reach", config.server.listen),
+        };
+        bail!(
+            "{why}, and there is no API key in {}: make one with `visavis keys add NAME` under the same settings, or, if \
+             a proxy before this host lets in who may ask, set auth.mode to \"none\"",
+            file.display()
+        );
+    }
+    Ok(Some(Arc::new(keys)))
+}
+
+/// Who is let in, in words.
+pub(crate) fn describe(config: &Config, keys: Option<&Keyring>) -> String {
+    let (accepts, _) = config.server.role.parts();
+    match keys {
+        Some(keys) => {
+            format!("whoever shows one of the {} API keys of {}", keys.count(), config.auth.keys_file.display())
+        }
+        None if !accepts => "this role has no public listener".to_owned(),
+        None if config.server.listen.ip().is_loopback() => {
+            "whoever uses this machine: server.listen is of the loopback, and auth.mode asks for no keys".to_owned()
+        }
+        None => format!("whoever reaches {}: auth.mode is none", config.server.listen),
+    }
+}

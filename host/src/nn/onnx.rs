@@ -163,7 +163,8 @@ fn builder(runtime: &Runtime, threads: usize) -> ort::Result<SessionBuilder> {
         .with_intra_op_spinning(false)?
         .with_inter_op_spinning(false)?
         // A memory pattern is kept for every shape seen, and guests choose shapes: it would grow for ever.
-        .with_memory_pattern(false)?)
+        .with_memory_pattern(false)?
+        .with_env_allocators()?)
 }
 
 fn port(outlet: &Outlet) -> Result<Port, String> {

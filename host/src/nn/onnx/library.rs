@@ -4,14 +4,20 @@
 
 use std::ffi::CStr;
 use std::path::{Path, PathBuf};
+use std::ptr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::{Library, Symbol};
+use ort::AsPointer;
 use ort::environment::Environment;
 use ort::logging::LogLevel;
+use ort::sys::{OrtAllocatorType, OrtMemType};
 
 use super::gpu::Provider;
 use crate::nn::{Library as Choice, NnError};
+
+/// ONNX Runtime's number for an arena that grows by what is asked for, and not by doubling.
+const AS_REQUESTED: usize = 1;
 
 /// ONNX Runtime, loaded. The library and its environment live until the process ends.
 #[derive(Clone)]
@@ -55,6 +61,7 @@ impl Runtime {
             .build()
             .map_err(|error| unusable(error.to_string()))?;
         environment.set_log_level(LogLevel::Warning);
+        share_memory(&environment).map_err(|error| unusable(error.to_string()))?;
         tracing::info!(library = %path.display(), version, "ONNX Runtime loaded");
         let title = format!("ONNX Runtime {version}").into();
         let runtime = Self { library: path, title, environment, provider: None, place: "the CPU".into() };
@@ -74,6 +81,34 @@ impl Runtime {
     /// Where sessions are made.
     pub(crate) fn environment(&self) -> &Environment {
         &self.environment
+    }
+}
+
+/// Gives all sessions one arena for what they compute on the processor, which grows by what is asked for. Left to themselves each
+/// has an arena of its own that doubles when it grows, and half of most of them lies idle.
+fn share_memory(environment: &Environment) -> ort::Result<()> {
+    let api = ort::api();
+    let (mut place, mut arena) = (ptr::null_mut(), ptr::null_mut());
+    let (keys, values) = ([c"arena_extend_strategy".as_ptr()], [AS_REQUESTED]);
+    // SAFETY: pointers are to variables that live throughout, the environment lives as long as the process, and what is made
+    // here is released by its own function; null is released to no effect.
+    unsafe {
+        let made = ort::Error::result_from_status((api.CreateCpuMemoryInfo)(
+            OrtAllocatorType::OrtArenaAllocator,
+            OrtMemType::OrtMemTypeDefault,
+            &raw mut place,
+        ))
+        .and_then(|()| {
+            let status = (api.CreateArenaCfgV2)(keys.as_ptr(), values.as_ptr(), keys.len(), &raw mut arena);
+            ort::Error::result_from_status(status)
+        })
+        .and_then(|()| {
+            let status = (api.CreateAndRegisterAllocator)(environment.ptr().cast_mut(), place, arena);
+            ort::Error::result_from_status(status)
+        });
+        (api.ReleaseArenaCfg)(arena);
+        (api.ReleaseMemoryInfo)(place);
+        made
     }
 }
 

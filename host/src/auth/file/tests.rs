@@ -1,3 +1,5 @@
+//! What is written down, what is not, and who may change it.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

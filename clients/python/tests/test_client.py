@@ -204,9 +204,9 @@ def test_an_address_without_a_scheme_is_an_error_here(connect: Callable[..., Any
 def test_a_host_that_asks_for_a_key_refuses_without(connect: Callable[..., Any], slow_host: str, key: str) -> None:
     for shown in (None, key[:-1], key[:-1] + ("1" if key.endswith("0") else "0")):
         client = connect(slow_host, api_key=shown)
-        for ask in (lambda: client.status("x"), lambda: client.submit(stub(0), stub(0))):
+        for ask, arguments in ((client.status, ("x",)), (client.submit, (stub(0), stub(0)))):
             with pytest.raises(ProblemError) as caught:
-                ask()
+                ask(*arguments)
             assert (caught.value.status, caught.value.code) == (401, "unauthorized")
             assert not caught.value.worth_another_try and key not in str(caught.value)
 

@@ -147,8 +147,8 @@ test("a full queue is tried again when it says", async () => {
 test("a host that asks for a key refuses without", async () => {
   for (const shown of [{}, { apiKey: apiKey.slice(0, -1) }]) {
     const stranger = new Client(told("CLIENT_TEST_SLOW"), shown);
-    for (const asked of [stranger.status("x"), stranger.submit(stub(0), stub(0))]) {
-      const { status, code, worthAnotherTry } = await caught(ProblemError, asked);
+    for (const ask of [() => stranger.status("x"), () => stranger.submit(stub(0), stub(0))]) {
+      const { status, code, worthAnotherTry } = await caught(ProblemError, ask() as Promise<unknown>);
       assert.deepEqual([status, code, worthAnotherTry], [401, "unauthorized", false]);
     }
   }

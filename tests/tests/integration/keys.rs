@@ -153,7 +153,7 @@ fn strangers_reach_health_and_the_page_and_each_scope_opens_its_own() {
     assert_eq!(web.get(&format!("/status/{slow}")).json()["status"], "REVOKED");
 
     // One idempotency key of two API keys is two keys.
-    let keyed = [("idempotency-key", "order 17")];
+    let keyed = [("idempotency-key", "order-17")];
     let first = web.post("/verify", &quick(5), &keyed);
     let second = holder(&host, &other).post("/verify", &quick(6), &keyed);
     assert_eq!((first.status, second.status), (202, 202), "{}", second.text());
@@ -270,7 +270,7 @@ fn nodes_of_one_redis_go_by_one_file() {
         .set("VISAVIS_AUTH__MODE", "keys")
         .set("VISAVIS_AUTH__KEYS_FILE", &keeper.keys_file().to_string_lossy());
     let edges = [fleet.edge(), fleet.edge()];
-    let keyed = [("idempotency-key", "order 17")];
+    let keyed = [("idempotency-key", "order-17")];
     let handed_in = |edge: &Host, key: &str, number| {
         let answer = holder(edge, key).post("/verify", &quick(number), &keyed);
         assert_eq!(answer.status, 202, "{}", answer.text());

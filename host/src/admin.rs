@@ -28,7 +28,7 @@ pub(crate) use self::token::Token;
 use crate::auth::Keyring;
 use crate::queue::Queue;
 use crate::rollout::Rollout;
-use crate::wire;
+use crate::wire::{self, Tls};
 
 /// The limits of the operators' listener.
 const LIMITS: wire::Limits = wire::Limits {
@@ -51,7 +51,7 @@ pub(crate) struct Config {
 
 /// Serves until `shutdown` is cancelled; an operator may cancel it as well.
 pub(crate) async fn run(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     config: Config,
     rollout: Arc<Rollout>,
     queue: Arc<dyn Queue>,
@@ -61,11 +61,11 @@ pub(crate) async fn run(
     // Whoever reaches the loopback may look; an address that others reach asks everybody for the token.
     let watchers = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
     let service = Arc::new(Service::new(config, rollout, queue, (monitor, watchers), shutdown.clone()));
-    wire::serve(listener, LIMITS, service, shutdown).await;
+    wire::serve(listener, tls, LIMITS, service, shutdown).await;
 }
 
 /// Answers those who watch, until the rooms have ended: a scraper sees the drain to its end.
 pub(crate) async fn watch(listener: TcpListener, monitor: Arc<Monitor>, ended: CancellationToken) {
     let limits = wire::Limits { listener: "metrics", drain_timeout: Duration::ZERO, ..LIMITS };
-    wire::serve(listener, limits, Arc::new(Watched(monitor)), ended).await;
+    wire::serve(listener, None, limits, Arc::new(Watched(monitor)), ended).await;
 }

@@ -55,7 +55,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let (accepts, works) = role.parts();
     // Whoever listens for this signal is not killed by it: a file at its size limit then is an error, as on a full disk.
     let _too_large = signal(SignalKind::from_raw(libc::SIGXFSZ))?;
-    let keys = access::keyring(config)?;
+    let (keys, tls) = (access::keyring(config)?, access::tls(config)?);
+    let scheme = if tls.is_some() { "https" } else { "http" };
     // First of all, so that a taken port is told at once; clients that come early wait in the backlog.
     let listener = if accepts { Some(listen(config).await?) } else { None };
     let traces = telemetry::start_traces(&role.to_string())?;
@@ -76,12 +77,12 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         tracing::info!(concurrency = config.worker_concurrency(), "does {}", config.describe_concurrency());
     }
     match &listener {
-        Some(listener) => say(&format!("listening on http://{}", listener.local_addr()?)),
+        Some(listener) => say(&format!("listening on {scheme}://{}", listener.local_addr()?)),
         None => say("working"),
     }
     tracing::info!("lets in {}", access::describe(config, keys.as_deref()));
     if let Some((listener, _)) = &operators {
-        say(&format!("operators on http://{}", listener.local_addr()?));
+        say(&format!("operators on {scheme}://{}", listener.local_addr()?));
     }
 
     if let Some(listener) = &watchers {
@@ -119,7 +120,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     let rooms = async {
         let edge = async {
             if let (Some(listener), Some(gateway)) = (listener, rollout.gateway()) {
-                edge::run(listener, edge, gateway, Arc::clone(&queue), shutdown.clone()).await;
+                edge::run((listener, tls.clone()), edge, gateway, Arc::clone(&queue), shutdown.clone()).await;
             }
         };
         let worker = async {
@@ -135,7 +136,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         let admin = async {
             if let Some((listener, admin)) = operators {
                 let (queue, monitor) = (Arc::clone(&queue), Arc::clone(&monitor));
-                admin::run(listener, admin, Arc::clone(&rollout), queue, monitor, shutdown.clone()).await;
+                admin::run((listener, tls.clone()), admin, Arc::clone(&rollout), queue, monitor, shutdown.clone())
+                    .await;
             }
         };
         let folder = async {
@@ -148,8 +150,13 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
                 keys.follow(shutdown.clone()).await;
             }
         };
+        let certificate = async {
+            if let Some(tls) = &tls {
+                tls.follow(shutdown.clone()).await;
+            }
+        };
         let follower = Arc::clone(&rollout).follow(shutdown.clone());
-        tokio::join!(edge, worker, webhooks, admin, folder, keys, follower)
+        tokio::join!(edge, worker, webhooks, admin, folder, keys, certificate, follower)
     };
     tokio::pin!(rooms);
     let ended = CancellationToken::new();

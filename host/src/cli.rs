@@ -7,7 +7,7 @@
 //! - `verify`, `calibrate`, `analyze`, `compile`, `doctor`, `components`, `keys`, `queue`, `nodes`, `health`, `purge`: one command each.
 //! - `manual`: completions for shells, and manual pages.
 //! - `batch`: many pairs at once, for the first two.
-//! - `operator`: questions to a running host. `table`: columns that stand below each other. `paint`: colours.
+//! - `operator`: questions to a running host. `reach`: the way to it. `table`: columns that stand below each other. `paint`: colours.
 
 pub(crate) mod analyze;
 mod batch;
@@ -23,6 +23,7 @@ mod operator;
 mod paint;
 pub(crate) mod purge;
 pub(crate) mod queue;
+mod reach;
 mod table;
 pub(crate) mod verify;
 

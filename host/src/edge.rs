@@ -32,7 +32,7 @@ use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
 use crate::telemetry::TraceContext;
 use crate::webhook::Allow;
-use crate::wire;
+use crate::wire::{self, Tls};
 
 /// The limits of the public listener.
 #[derive(Clone)]
@@ -57,7 +57,7 @@ pub(crate) struct Config {
 
 /// Serves until `shutdown` is cancelled, then lets the requests in flight end.
 pub(crate) async fn run(
-    listener: TcpListener,
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
     config: Config,
     gateways: Arc<Switch<Gateway>>,
     queue: Arc<dyn Queue>,
@@ -68,5 +68,5 @@ pub(crate) async fn run(
     let desk = Desk::new(queue, Caller::Stranger, trace, callbacks, body_limit, shut);
     let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
-    wire::serve(listener, limits, service, shutdown).await;
+    wire::serve(listener, tls, limits, service, shutdown).await;
 }

@@ -1,4 +1,4 @@
-//! HTTP/1.1 on a listener, as both listeners speak it.
+//! HTTP/1.1 on a listener, with TLS or without, as both listeners speak it.
 //!
 //! Owns the accept loop, a connection's manners and the shape of a refusal. Must never know what is asked, or by whom it may
 //! be asked.
@@ -7,9 +7,11 @@
 //!
 //! - `connection`: one socket from accept to close.
 //! - `problem`: refusals as RFC 9457 documents.
+//! - `tls`: the certificate that is shown.
 
 mod connection;
 mod problem;
+pub(crate) mod tls;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -25,7 +27,9 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use crate::telemetry::{Counted, metrics};
 
+use self::connection::Door;
 pub(crate) use self::problem::{busy, challenge, closing, full, problem, retry_later};
+pub(crate) use self::tls::Tls;
 
 /// The limits of a listener.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +38,7 @@ pub(crate) struct Limits {
     pub(crate) listener: &'static str,
     /// Connections at once; more wait in the kernel's backlog.
     pub(crate) max_connections: usize,
-    /// How long a client may take to send a request's head, or to stay idle between two requests.
+    /// How long a client may take for the handshake of TLS, to send a request's head, or to stay idle between two requests.
     pub(crate) header_timeout: Duration,
     /// How long requests may go on after the host was asked to stop.
     pub(crate) drain_timeout: Duration,
@@ -51,13 +55,15 @@ pub(crate) trait Service: Send + Sync + 'static {
 }
 
 /// Serves until `shutdown` is cancelled, then lets the requests in flight end, for `drain_timeout` at most. The socket comes
-/// from outside, so that a test can bind port 0.
+/// from outside, so that a test can bind port 0. Without `tls` it speaks in the clear.
 pub(crate) async fn serve<S: Service>(
     listener: TcpListener,
+    tls: Option<Arc<Tls>>,
     limits: Limits,
     service: Arc<S>,
     shutdown: CancellationToken,
 ) {
+    let door = Arc::new(Door { tls, header_timeout: limits.header_timeout });
     let seats = Arc::new(Semaphore::new(limits.max_connections));
     let mut connections = JoinSet::new();
     loop {
@@ -73,9 +79,9 @@ pub(crate) async fn serve<S: Service>(
             Ok((stream, peer)) => {
                 metrics().accepted_connections.of([limits.listener]).inc();
                 let open = Counted::in_gauge(metrics().connections.of([limits.listener]));
-                let (service, shutdown) = (Arc::clone(&service), shutdown.clone());
+                let (door, service, shutdown) = (Arc::clone(&door), Arc::clone(&service), shutdown.clone());
                 connections.spawn(async move {
-                    connection::serve(stream, peer, limits.header_timeout, service, shutdown).await;
+                    connection::serve(stream, peer, &door, service, shutdown).await;
                     drop((seat, open));
                 });
             }

@@ -190,6 +190,7 @@ impl Setup {
             match lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
                 Ok(line) => match line.strip_prefix(what) {
                     Some(rest) => {
+                        let rest = rest.trim_start_matches("https://").trim_start_matches("http://");
                         let address = rest.trim_end_matches("/metrics").parse::<SocketAddr>();
                         break address.expect("the line names an address");
                     }
@@ -201,10 +202,10 @@ impl Setup {
                 }
             }
         };
-        let address = told("visavis: listening on http://");
-        let operators = told("visavis: operators on http://");
+        let address = told("visavis: listening on ");
+        let operators = told("visavis: operators on ");
         let watched = self.environment.iter().any(|(name, _)| name == "VISAVIS_TELEMETRY__METRICS");
-        let metrics = watched.then(|| told("visavis: metrics on http://"));
+        let metrics = watched.then(|| told("visavis: metrics on "));
         (Host { setup: self.clone(), child: Mutex::new(child), address, operators, metrics, log }, deadline)
     }
 }

@@ -3,10 +3,12 @@
 //! Owns how a test asks the host politely. Must never judge an answer beyond whether it came.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use ureq::http::{HeaderMap, Request};
+use ureq::tls::{Certificate, RootCerts, TlsConfig};
 use ureq::{Agent, Error};
 
 use crate::form::Form;
@@ -76,6 +78,17 @@ impl Client {
             .timeout_global(Some(patience))
             .build();
         Self { agent: config.new_agent(), base: format!("http://{address}"), authorization: None }
+    }
+
+    /// A client of a host behind TLS that trusts this certificate in PEM and no other.
+    pub fn trusting(address: SocketAddr, certificate: &str) -> Self {
+        let trusted = Certificate::from_pem(certificate.as_bytes()).expect("a certificate");
+        let tls = TlsConfig::builder()
+            .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .root_certs(RootCerts::new_with_certs(&[trusted]))
+            .build();
+        let config = Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).tls_config(tls);
+        Self { agent: config.build().new_agent(), base: format!("https://{address}"), authorization: None }
     }
 
     /// The same, which shows this key with each request.

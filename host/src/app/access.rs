@@ -1,4 +1,4 @@
-//! Whether and whom the listeners let in.
+//! Whether and whom the listeners let in, and whether they are overheard.
 //!
 //! Owns the rule that nobody is let in by accident: a listener that others reach needs keys, or the explicit word that it needs
 //! none. Must never know what a key opens.
@@ -9,6 +9,7 @@ use anyhow::bail;
 
 use crate::auth::Keyring;
 use crate::config::{Access, Config};
+use crate::wire::Tls;
 
 /// The keys that the listeners ask for; `None`: they ask for none.
 ///
@@ -32,6 +33,18 @@ pub(crate) fn keyring(config: &Config) -> anyhow::Result<Option<Arc<Keyring>>> {
         );
     }
     Ok(Some(Arc::new(keys)))
+}
+
+/// The certificate that the listeners show; `None`: they speak in the clear.
+///
+/// # Errors
+/// It cannot be shown, or one of the two files is not named; the error says what to do.
+pub(crate) fn tls(config: &Config) -> anyhow::Result<Option<Arc<Tls>>> {
+    match (&config.server.tls_certificate, &config.server.tls_key) {
+        (Some(certificate), Some(key)) => Ok(Some(Arc::new(Tls::open(certificate, key)?))),
+        (None, None) => Ok(None),
+        _ => bail!("server.tls_certificate and server.tls_key belong together; set both or neither"),
+    }
 }
 
 /// Who is let in, in words.

@@ -3,6 +3,7 @@
 //! Owns one request and the exit status. Must never load a component or a model.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -11,8 +12,8 @@ use bytes::Bytes;
 use http::{Request, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
 
+use super::reach;
 use crate::arguments;
 use crate::config::{Config, Role};
 
@@ -29,7 +30,7 @@ pub(crate) async fn run(config: &Config, arguments: &arguments::Health) -> ExitC
             Some(url) => url.clone(),
             None => own(config)?,
         };
-        let answered = tokio::time::timeout(PATIENCE, ask(&url)).await;
+        let answered = tokio::time::timeout(PATIENCE, ask(config.server.tls_certificate.as_deref(), &url)).await;
         let (status, text) =
             answered.map_err(|_| anyhow!("{url} did not answer within {} s", PATIENCE.as_secs()))??;
         if !status.is_success() {
@@ -54,7 +55,8 @@ fn own(config: &Config) -> anyhow::Result<String> {
     if config.server.role == Role::Worker {
         bail!("a worker has no public listener to be asked; name what to ask with --url");
     }
-    Ok(format!("http://{}/readyz", reachable(config.server.listen)))
+    let scheme = reach::scheme(config.server.tls_certificate.as_deref());
+    Ok(format!("{scheme}://{}/readyz", reachable(config.server.listen)))
 }
 
 /// Who listens on all addresses of a machine listens on its loopback.
@@ -67,12 +69,21 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
     SocketAddr::new(loopback, listen.port())
 }
 
-async fn ask(url: &str) -> anyhow::Result<(StatusCode, String)> {
+async fn ask(certificate: Option<&Path>, url: &str) -> anyhow::Result<(StatusCode, String)> {
     let uri: Uri = url.parse().with_context(|| format!("'{url}' is no URL"))?;
-    let authority = uri.authority().filter(|_| uri.scheme_str() == Some("http"));
-    let authority = authority.ok_or_else(|| anyhow!("'{url}' is no URL of http, as http://127.0.0.1:8080/readyz"))?;
+    // What speaks in the clear beside a certificate is the listener of those who watch.
+    let (certificate, port) = match (uri.scheme_str(), certificate) {
+        (Some("http"), _) => (None, 80),
+        (Some("https"), Some(_)) => (certificate, 443),
+        (Some("https"), None) => {
+            bail!("'{url}' is one of https: set server.tls_certificate to the certificate of whoever answers there")
+        }
+        _ => bail!("'{url}' is no URL of http, as http://127.0.0.1:8080/readyz"),
+    };
+    let authority =
+        uri.authority().ok_or_else(|| anyhow!("'{url}' is no URL of http, as http://127.0.0.1:8080/readyz"))?;
     let host = authority.host().trim_matches(['[', ']']);
-    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await;
+    let stream = reach::connect(certificate, (host, authority.port_u16().unwrap_or(port))).await;
     let stream = stream.with_context(|| format!("nobody answers at {url}"))?;
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
     tokio::spawn(connection);
@@ -103,7 +114,7 @@ mod tests {
     #[tokio::test]
     async fn what_cannot_be_asked_is_told_with_the_mend() {
         for url in ["https://127.0.0.1:1/", "127.0.0.1:1", "/readyz", "http://"] {
-            assert!(ask(url).await.unwrap_err().to_string().contains(url), "{url}");
+            assert!(ask(None, url).await.unwrap_err().to_string().contains(url), "{url}");
         }
     }
 }

@@ -11,8 +11,8 @@ use http::{Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::net::TcpStream;
 
+use super::reach;
 use crate::admin::Token;
 use crate::config::Config;
 
@@ -59,7 +59,7 @@ pub(super) async fn answer(config: &Config, question: Question) -> anyhow::Resul
     };
     let token = token(&config.server.admin_token_file)?;
     let asked = async {
-        let stream = TcpStream::connect(address).await.with_context(|| {
+        let stream = reach::connect(config.server.tls_certificate.as_deref(), address).await.with_context(|| {
             format!(
                 "no host listens for operators on {address}; start it, or set server.admin (--admin) to where it does"
             )

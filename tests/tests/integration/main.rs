@@ -35,6 +35,7 @@ mod swap_recovery;
 mod swap_refusals;
 mod swapping;
 mod tidy;
+mod tls;
 mod traces;
 mod watching;
 mod webhooks;

@@ -19,6 +19,10 @@ pub(crate) struct Server {
     pub(crate) role: Role,
     /// Where to listen; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
+    /// The chain of certificates in PEM that both listeners show; `None`: they speak in the clear.
+    pub(crate) tls_certificate: Option<PathBuf>,
+    /// The private key of the first of them.
+    pub(crate) tls_key: Option<PathBuf>,
     /// Where operators are listened to; `None`: nowhere.
     pub(crate) admin: Option<SocketAddr>,
     /// The file with the token that operators show; made at the first start on a loopback address.
@@ -87,6 +91,8 @@ impl Server {
         Self {
             role: Role::All,
             listen: (Ipv4Addr::LOCALHOST, 8080).into(),
+            tls_certificate: None,
+            tls_key: None,
             admin: Some((Ipv4Addr::LOCALHOST, 8081).into()),
             admin_token_file: PathBuf::new(),
             admin_body_limit: 128 * MIB,
@@ -106,6 +112,8 @@ impl Server {
         vec![
             field("server.role", &mut self.role),
             field("server.listen", &mut self.listen),
+            field("server.tls_certificate", &mut self.tls_certificate),
+            field("server.tls_key", &mut self.tls_key),
             field("server.admin", Listener(&mut self.admin)),
             field("server.admin_token_file", &mut self.admin_token_file),
             field("server.admin_body_limit", Size(&mut self.admin_body_limit, KIB..=GIB)),

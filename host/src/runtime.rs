@@ -13,6 +13,7 @@
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
 //! - `tasks`: the queue, as a gateway sees it.
+//! - `slots`: where components can be plugged in.
 //! - `slot`: one plugged-in component, from its bytes to a call on a fresh store.
 //! - `switch`: what serves now, what is tried beside it, and what served before.
 //! - `canary`: when a trial has shown enough, a pure function.
@@ -33,11 +34,11 @@ mod pace;
 pub(crate) mod portable;
 pub(crate) mod scorer;
 mod slot;
+mod slots;
 pub(crate) mod switch;
 mod tasks;
 mod waits;
 
-use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -45,39 +46,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::artifact::{Cache, CacheError, Source};
 pub(crate) use self::engine::{Clockwork, Sizes};
 pub(crate) use self::limits::{Cancel, Limits};
+pub(crate) use self::slots::Slot;
 pub(crate) use self::tasks::Desk;
-
-/// One place where a component can be plugged in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Slot {
-    /// Reads requests.
-    Gateway,
-    /// Analyses photographs.
-    Analyzer,
-    /// Decides.
-    Scorer,
-    /// Draws what was decided.
-    Annotator,
-}
-
-impl Slot {
-    /// Its name.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Gateway => "gateway",
-            Self::Analyzer => "analyzer",
-            Self::Scorer => "scorer",
-            Self::Annotator => "annotator",
-        }
-    }
-}
-
-impl fmt::Display for Slot {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Which component to plug in, and how far it may go.
 pub(crate) struct Candidate {

@@ -204,6 +204,13 @@ fn liars() -> Vec<Broken> {
             &["invalid_image", "image_too_large"],
         ));
     }
+    // A picture that is whole, and metadata behind it that are not there.
+    let whole_webp = converted_small(ImageFormat::WebP);
+    let stream = &whole_webp[12..];
+    let lie = [&b"EXIF"[..], &0xFFFF_FFF0_u32.to_le_bytes(), b"some"].concat();
+    let chunks = [&b"WEBPVP8X\x0a\0\0\0\x08\0\0\0\x3f\0\0\x3f\0\0"[..], stream, &lie].concat();
+    let webp = [&b"RIFF"[..], &(chunks.len() as u32).to_le_bytes(), &chunks].concat();
+    files.push(broken("WebP whose metadata declare 4 GB", webp, INVALID));
     let photograph = photo("obama.jpg");
     let [quantization, frame, scan] = [&[0xdb][..], &FRAMES, &[0xda]].map(|markers| segment(&photograph, markers));
     let changed = |at: usize, bytes: &[u8]| [&photograph[..at], bytes, &photograph[at + bytes.len()..]].concat();

@@ -40,10 +40,11 @@ pub(super) fn decode(bytes: &[u8], format: Format, max_pixels: u64) -> Result<Ph
             if let Some((width, height)) = png_size(bytes) {
                 check_size(width, height, max_pixels)?;
             }
+            check_palette(bytes)?;
             let limits = limits(WORKING_MEMORY);
             read(PngDecoder::with_limits(input, limits).map_err(opened)?, format, max_pixels)
         }
-        Format::WebP => read(WebPDecoder::new(input).map_err(opened)?, format, max_pixels),
+        Format::WebP => read(WebPDecoder::new(Cursor::new(webp_whole(bytes)?)).map_err(opened)?, format, max_pixels),
         Format::Gif => read(GifDecoder::new(input).map_err(opened)?, format, max_pixels),
         Format::Bmp => read(BmpDecoder::new(input).map_err(opened)?, format, max_pixels),
     }
@@ -70,6 +71,45 @@ fn read(mut decoder: impl ImageDecoder, format: Format, max_pixels: u64) -> Resu
 fn png_size(bytes: &[u8]) -> Option<(u64, u64)> {
     let number = |at: usize| Some(u64::from(u32::from_be_bytes(bytes.get(at..at + 4)?.try_into().ok()?)));
     Some((number(16)?, number(20)?))
+}
+
+/// Refuses a PNG whose palette is not made of whole colours, 256 at most: the decoder takes that for granted, and panics.
+fn check_palette(bytes: &[u8]) -> Result<(), DecodeError> {
+    let mut rest = bytes.get(8..).unwrap_or_default();
+    while let Some(([a, b, c, d, name @ ..], after)) = rest.split_first_chunk::<8>() {
+        let length = u32::from_be_bytes([*a, *b, *c, *d]);
+        match name {
+            b"PLTE" if !length.is_multiple_of(3) || length > 3 * 256 => {
+                return Err(broken("PNG", format_args!("its palette has {length} bytes")));
+            }
+            // A palette stands before the pixels.
+            b"IDAT" => break,
+            _ => {}
+        }
+        // The content and its checksum.
+        let end = usize::try_from(length).ok().and_then(|length| length.checked_add(4));
+        rest = end.and_then(|end| after.get(end..)).unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// A WebP without what follows its end. Each chunk must lie in the file: the decoder makes room for as much as a chunk declares
+/// before it looks for it, up to 4 GiB for a few bytes.
+fn webp_whole(bytes: &[u8]) -> Result<&[u8], DecodeError> {
+    let truncated = || broken("WebP", "it ends too early");
+    let number = |at: &[u8; 4]| usize::try_from(u32::from_le_bytes(*at)).ok();
+    let (declared, _) = bytes.get(4..).and_then(|rest| rest.split_first_chunk::<4>()).ok_or_else(truncated)?;
+    let end = number(declared).and_then(|length| length.checked_add(8));
+    let whole = end.and_then(|end| bytes.get(..end)).ok_or_else(truncated)?;
+    // Behind "RIFF", the length and "WEBP".
+    let mut rest = whole.get(12..).ok_or_else(truncated)?;
+    while let Some(([_, _, _, _, declared @ ..], after)) = rest.split_first_chunk::<8>() {
+        let after = number(declared).and_then(|length| after.get(length..)).ok_or_else(truncated)?;
+        // A byte fills up what is odd.
+        let odd = declared[0] & 1 == 1;
+        rest = after.get(usize::from(odd)..).unwrap_or_default();
+    }
+    Ok(whole)
 }
 
 fn limits(max_alloc: u64) -> Limits {
@@ -149,6 +189,36 @@ mod tests {
         png.extend([0x7f, 0xff, 0xff, 0xff, 0, 0, 0, 1, 8, 2, 0, 0, 0]);
         let refused = decode(&png, Format::Png, 40_000_000);
         assert!(matches!(refused, Err(DecodeError::ImageTooLarge(_))), "{refused:?}");
+    }
+
+    #[test]
+    fn a_webp_ends_where_it_says_and_holds_all_of_its_chunks() {
+        let riff = |length: u32, chunks: &[u8]| [b"RIFF", &length.to_le_bytes()[..], b"WEBP", chunks].concat();
+        let chunks = [&b"VP8L\x03\0\0\0abc\0"[..], b"EXIF\x02\0\0\0de"].concat();
+        let length = 4 + chunks.len() as u32;
+        let whole = riff(length, &chunks);
+        assert_eq!(webp_whole(&whole), Ok(&whole[..]));
+        assert_eq!(
+            webp_whole(&[&whole[..], b"EXIF\xff\xff\xff\xff"].concat()),
+            Ok(&whole[..]),
+            "what follows is cut off"
+        );
+        for length in 8..whole.len() {
+            assert!(webp_whole(&whole[..length]).is_err(), "{length}");
+        }
+        let cases: [(u32, &[u8]); 6] = [
+            (length + 1, &chunks),
+            (u32::MAX, &chunks),
+            (3, b""),
+            (12, b"EXIF\xff\xff\xff\xff"),
+            (13, b"EXIF\x02\0\0\0a"),
+            (12, b"VP8X\0\0\0\x80"),
+        ];
+        for (length, chunks) in cases {
+            let file = riff(length, chunks);
+            let refused = webp_whole(&file);
+            assert!(matches!(refused, Err(DecodeError::InvalidImage(_))), "{length} {chunks:?}");
+        }
     }
 
     #[test]

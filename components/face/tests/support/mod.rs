@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub(crate) mod bitmaps;
 pub(crate) mod calibration;
+pub(crate) mod files;
 pub(crate) mod networks;
 
 use std::path::PathBuf;

@@ -1,5 +1,8 @@
 //! What a bundle may be, and what hostile bytes are answered with.
 
+#[path = "../../../../fuzz/src/bundles.rs"]
+mod properties;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -145,6 +148,19 @@ fn a_length_that_was_declared_is_not_believed() {
         assert!(Bundle::read(header.as_bytes()).is_err(), "{size}");
         assert!(Bundle::read(&[header.as_bytes(), &[0; 1024][..]].concat()).is_err(), "{size}");
     }
+}
+
+#[test]
+fn what_a_fuzzer_found_stays_mended() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/regressions/bundle");
+    let mut replayed = 0;
+    for finding in std::fs::read_dir(folder).unwrap() {
+        let path = finding.unwrap().path();
+        println!("{}", path.display());
+        properties::bundle(&std::fs::read(path).unwrap());
+        replayed += 1;
+    }
+    assert!(replayed > 0, "{folder} holds nothing");
 }
 
 proptest! {

@@ -1,0 +1,4 @@
+//! `visavis_fuzz::callback`, by libFuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| visavis_fuzz::callback(bytes));

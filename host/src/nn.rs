@@ -14,7 +14,7 @@
 //! - `batch`: sessions whose runs several callers share.
 //! - `watchdog`: the thread that stops runs at their deadline.
 //! - `processor`: what the processor is made for.
-//! - `fixture`: small graphs for tests, written byte by byte. `pace`: what `cargo xtask bench backends` asks for.
+//! - `fixture`: small graphs for tests, written byte by byte. `made_up`: tensors that no guest would hand in by mistake. `pace`: what `cargo xtask bench backends` asks for.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -41,6 +41,8 @@ mod batch;
 mod choice;
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod made_up;
 mod network;
 mod onnx;
 mod openvino;

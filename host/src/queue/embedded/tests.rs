@@ -1,6 +1,7 @@
-//! The embedded queue against the contract, and what only a file can do: be locked, damaged, sealed by another key. Disks
-//! that fail are in `disk`.
+//! The embedded queue against the contract, and what only a file can do: be locked, sealed by another key, replaced. Disks
+//! that fail are in `disk`, files that are damaged bit by bit in `damage`.
 
+mod damage;
 mod disk;
 
 use std::fs;

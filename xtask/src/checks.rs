@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use crate::packages::Gpu;
 use crate::workspace::Workspace;
-use crate::{bench, examples, progress, setup, system, testers};
+use crate::{bench, dependencies, examples, progress, setup, system, testers};
 
 /// Options of `cargo xtask test`.
 #[derive(Debug, clap::Args)]
@@ -23,6 +23,8 @@ pub(crate) struct Options {
 enum Check {
     /// The code is formatted.
     Format,
+    /// The crates of others may come in: licences, sources, known faults.
+    Dependencies,
     /// The compiler and clippy have nothing to say.
     Lints,
     /// The documentation builds without a warning.
@@ -77,7 +79,10 @@ pub(crate) fn set_up(workspace: &Workspace) -> Result<()> {
 /// Checks the formatting.
 pub(crate) fn format(workspace: &Workspace) -> Result<()> {
     setup::cargo(workspace, ["fmt", "--all", "--check"], &[])
-        .context("the code is not formatted\n  mend: run `cargo fmt --all`")
+        .context("the code is not formatted\n  mend: run `cargo fmt --all`")?;
+    // A workspace of its own.
+    setup::cargo(workspace, ["fmt", "--manifest-path", "fuzz/Cargo.toml", "--check"], &[])
+        .context("the code in fuzz/ is not formatted\n  mend: run `cargo fmt --manifest-path fuzz/Cargo.toml`")
 }
 
 impl Check {
@@ -85,6 +90,7 @@ impl Check {
         let cargo = |arguments: &[&str], variables| setup::cargo(workspace, arguments.iter().copied(), variables);
         match self {
             Self::Format => format(workspace),
+            Self::Dependencies => dependencies::check(workspace),
             // In the profile of all else, whose macros and build scripts are there already.
             Self::Lints => cargo(&["clippy", "--release", "--workspace", "--all-targets", "--", "-D", "warnings"], &[]),
             Self::Docs => cargo(&["doc", "--release", "--no-deps", "--workspace"], &[("RUSTDOCFLAGS", "-D warnings")]),

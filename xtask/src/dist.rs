@@ -7,7 +7,11 @@
 //! - `manual`: manual pages, and completions for shells.
 //! - `pack`: the archive's bytes, the same for the same files.
 //! - `licences`: the texts under which the parts may be handed on.
+//! - `bill`: a list of the parts for programs.
+//! - `crates`: what is compiled in.
 
+mod bill;
+mod crates;
 mod licences;
 mod manual;
 mod pack;
@@ -22,6 +26,7 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::workspace::Workspace;
 use crate::{files, progress, setup};
+use crates::Crates;
 use pack::Content;
 
 /// Options of `cargo xtask dist`.
@@ -85,7 +90,9 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     })?;
     let mut contents = gather(workspace, &program, &compiled)?;
     contents.extend(manual);
-    contents.extend(licences::gather(workspace)?);
+    let crates = Crates::compiled_in(workspace)?;
+    contents.extend(licences::gather(&crates, workspace)?);
+    contents.push(Content::text("share/doc/bill-of-materials.cdx.json", bill::write(&crates, workspace)?));
     let archive = out.join(format!("{folder}.tar.gz"));
     progress::step("archive", || {
         let size = pack::write(&archive, &folder, contents)?;

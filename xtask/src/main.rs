@@ -7,7 +7,8 @@
 //! - `checks`: what `cargo xtask test` runs.
 //! - `bench`: builds and runs the benchmarks.
 //! - `dist`: the archive for machines without tools.
-//! - `soak`: what `cargo xtask soak` runs.
+//! - `soak`: what `cargo xtask soak` runs. `fuzz`: makes up what strangers may send.
+//! - `dependencies`: whether the crates of others may come in. `programs`: programs that come in packages.
 //! - `examples`: the example scorers in several languages; `template` makes a folder from one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
 //! - `system`: programs of the system that tests run. `testers`: the tools that test from outside.
@@ -17,12 +18,15 @@ mod archive;
 mod bench;
 mod checks;
 mod demo;
+mod dependencies;
 mod dist;
 mod examples;
 mod files;
+mod fuzz;
 mod host;
 mod packages;
 mod pip;
+mod programs;
 mod progress;
 mod setup;
 mod soak;
@@ -72,6 +76,11 @@ enum Chore {
     /// Takes about an hour on two cores, 3 GB of disk and 2 GB of memory. Each test says what it counted in a line that begins
     /// with `reliability:`. `cargo xtask test` runs the same tests with smaller figures.
     Soak(soak::Options),
+    /// Make up photographs, requests and bundles, with AddressSanitizer, until something breaks or the time is over.
+    ///
+    /// Seeds are made from the sample photographs. What a target finds interesting is kept in target/visavis-fuzz, and its next run
+    /// goes on from there. Needs Rust's nightly toolchain, which rustup fetches.
+    Fuzz(fuzz::Options),
     /// Set up and measure visavis beside its peers and floors; tables and plots are written to bench/results.
     ///
     /// Nothing else should run on the machine. `--list` says what there is to measure, and bench/README.md how to read it.
@@ -129,6 +138,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Demo(options) => return demo::run(options, &workspace),
         Chore::Test(options) => checks::run(options, &workspace)?,
         Chore::Soak(options) => soak::run(options, &workspace)?,
+        Chore::Fuzz(options) => fuzz::run(options, &workspace)?,
         Chore::Bench(options) => bench::run(options, &workspace)?,
         Chore::Calibrate => setup::calibrate(&workspace)?,
         Chore::FmtCheck => checks::format(&workspace)?,

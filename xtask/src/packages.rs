@@ -26,6 +26,19 @@ pub(crate) struct Packages {
     photographs: Vec<Contents>,
     /// Archives with the tool that builds components in Python, one for each system.
     tool: Vec<Contents>,
+    /// Archives with cargo-deny, one for each system that has it.
+    deny: Vec<Contents>,
+    /// Archives with cargo-fuzz, one for each system that has it.
+    fuzz: Vec<Contents>,
+}
+
+/// A program that comes in a package.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Program {
+    /// Judges crates by `deny.toml`.
+    Deny,
+    /// Builds and runs the targets in `fuzz/`.
+    Fuzz,
 }
 
 /// What computes on GPUs, by what it is for.
@@ -81,8 +94,9 @@ impl Packages {
     /// The list that this program was built with.
     pub(crate) fn pinned() -> Result<Self> {
         let packages: Self = toml::from_str(include_str!("../packages.toml")).context("xtask/packages.toml")?;
-        let Self { library, openvino, cuda, webgpu, openvino_gpu, photographs, tool } = &packages;
-        for contents in [library, openvino, cuda, webgpu, openvino_gpu, photographs, tool].into_iter().flatten() {
+        let Self { library, openvino, cuda, webgpu, openvino_gpu, photographs, tool, deny, fuzz } = &packages;
+        let all = [library, openvino, cuda, webgpu, openvino_gpu, photographs, tool, deny, fuzz];
+        for contents in all.into_iter().flatten() {
             for taken in &contents.take {
                 let inside = Path::new(&taken.to).components().all(|part| matches!(part, Component::Normal(_)));
                 ensure!(inside, "xtask/packages.toml: `{}` leaves the assets folder", taken.to);
@@ -123,6 +137,14 @@ impl Packages {
             "no componentize-py is pinned for {system}\n  mend: add a [[tool]] entry to xtask/packages.toml"
         );
         Ok(tools)
+    }
+
+    /// The archives with a program for `system` as above; none where it is not made.
+    pub(crate) fn program(&self, program: Program, system: &str) -> Vec<&Contents> {
+        match program {
+            Program::Deny => fitting(&self.deny, system),
+            Program::Fuzz => fitting(&self.fuzz, system),
+        }
     }
 
     /// The archives with sample photographs.
@@ -190,6 +212,11 @@ mod tests {
         assert_eq!(packages.gpu(Gpu::Cuda, "linux-x86_64").len(), 1);
         assert_eq!(packages.gpu(Gpu::Openvino, "linux-x86_64")[0].sha256, packages.openvino("linux-x86_64")[0].sha256);
         assert!(packages.gpu(Gpu::Cuda, "linux-aarch64").is_empty());
+        for program in [Program::Deny, Program::Fuzz] {
+            let found = packages.program(program, "linux-x86_64");
+            assert_eq!(found.iter().map(|it| it.take.len()).collect::<Vec<_>>(), [1]);
+            assert!(found[0].take[0].to.starts_with("tools/"));
+        }
         assert_eq!(packages.gpu(Gpu::Webgpu, "linux-aarch64").len(), 1);
         assert_eq!(packages.photographs().iter().map(|it| it.take.len()).sum::<usize>(), 10);
         let message = packages.libraries("plan9-mips").unwrap_err().to_string();

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, so that one host serves all tests that need none of their own.
 //!
-//! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy`, which
-//! reads its sources.
+//! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy` and
+//! `supply_chain`, which read its sources.
 
 mod backends;
 mod batches;
@@ -31,6 +31,7 @@ mod privacy;
 mod processors;
 mod refusals;
 mod shared_queue;
+mod supply_chain;
 mod swap_recovery;
 mod swap_refusals;
 mod swapping;

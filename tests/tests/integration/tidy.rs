@@ -75,7 +75,7 @@ const MOST_LINES: usize = 500;
 /// All sources of the repository, by their path from its root.
 fn sources() -> Vec<(PathBuf, String)> {
     let mut found = Vec::new();
-    for folder in ["host", "components", "models", "xtask", "bench", "tests"] {
+    for folder in ["host", "components", "models", "xtask", "bench", "tests", "fuzz"] {
         collect(&repository().join(folder), &mut found);
     }
     assert!(found.len() > 50, "{}", found.len());

@@ -5,16 +5,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::env;
-use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use serde::Deserialize;
 use visavis_models::Manifest;
 
+use super::crates::Crates;
 use super::pack::Content;
 use crate::packages::{Archive, Packages};
 use crate::workspace::Workspace;
@@ -23,11 +21,8 @@ use crate::{archive, pip};
 /// What files with a licence are called, in lower case.
 const NAMES: [&str; 5] = ["licen", "copying", "notice", "thirdpartynotices", "unlicense"];
 
-/// What is compiled into the host or a component that is packed.
-const ROOTS: [&str; 5] = ["visavis", "gateway", "analyzer", "scorer", "annotator"];
-
 /// A file for each text of a package, and one for all crates.
-pub(super) fn gather(workspace: &Workspace) -> Result<Vec<Content>> {
+pub(super) fn gather(crates: &Crates, workspace: &Workspace) -> Result<Vec<Content>> {
     let pinned = Packages::pinned()?;
     let system = format!("{}-{}", env::consts::OS, env::consts::ARCH);
     let path = workspace.root.join("models/manifest.toml");
@@ -46,7 +41,7 @@ pub(super) fn gather(workspace: &Workspace) -> Result<Vec<Content>> {
             contents.push(Content::text(&name, String::from_utf8_lossy(&text).into_owned()));
         }
     }
-    contents.push(Content::text("licences/rust-crates.txt", crates(workspace)?));
+    contents.push(Content::text("licences/rust-crates.txt", texts(crates)?));
     Ok(contents)
 }
 
@@ -61,55 +56,11 @@ fn is_licence_name(name: &str) -> bool {
     NAMES.iter().any(|start| name.to_lowercase().starts_with(start)) && !name.ends_with(".py")
 }
 
-#[derive(Deserialize)]
-struct Metadata {
-    packages: Vec<Crate>,
-    resolve: Resolve,
-}
-
-#[derive(Deserialize)]
-struct Crate {
-    id: String,
-    name: String,
-    version: String,
-    license: Option<String>,
-    source: Option<String>,
-    manifest_path: String,
-}
-
-#[derive(Deserialize)]
-struct Resolve {
-    nodes: Vec<Node>,
-}
-
-#[derive(Deserialize)]
-struct Node {
-    id: String,
-    deps: Vec<Dependency>,
-}
-
-#[derive(Deserialize)]
-struct Dependency {
-    pkg: String,
-    dep_kinds: Vec<Kind>,
-}
-
-#[derive(Deserialize)]
-struct Kind {
-    kind: Option<String>,
-}
-
 /// The licences of all crates that are compiled in, each text once.
-fn crates(workspace: &Workspace) -> Result<String> {
-    let program = env::var_os("CARGO").unwrap_or_else(|| OsString::from("cargo"));
-    let mut command = Command::new(program);
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]).current_dir(&workspace.root);
-    let answer = command.output().context("can not start cargo")?;
-    ensure!(answer.status.success(), "`cargo metadata` failed: {}", String::from_utf8_lossy(&answer.stderr).trim());
-    let metadata: Metadata = serde_json::from_slice(&answer.stdout).context("cargo metadata")?;
+fn texts(crates: &Crates) -> Result<String> {
     let mut texts: BTreeMap<String, Vec<String>> = BTreeMap::new();
     let mut list = String::from("Crates that are compiled into visavis and its components, and their licences.\n\n");
-    for it in compiled_in(&metadata) {
+    for it in crates.of_others() {
         let title = format!("{} {}", it.name, it.version);
         let licence = it.license.as_deref().unwrap_or("see below");
         // Writing into a string cannot fail.
@@ -133,25 +84,6 @@ fn crates(workspace: &Workspace) -> Result<String> {
     Ok(list)
 }
 
-/// What the roots need when they run, without what is only needed to build or test them, and without ourselves.
-fn compiled_in(metadata: &Metadata) -> Vec<&Crate> {
-    let nodes: BTreeMap<_, _> = metadata.resolve.nodes.iter().map(|node| (node.id.as_str(), node)).collect();
-    let ours = |it: &&Crate| it.source.is_none() && ROOTS.contains(&it.name.as_str());
-    let mut next: Vec<_> = metadata.packages.iter().filter(ours).map(|it| it.id.as_str()).collect();
-    let mut seen = BTreeSet::new();
-    while let Some(id) = next.pop() {
-        if seen.insert(id) {
-            let needed = nodes.get(id).into_iter().flat_map(|node| &node.deps);
-            let needed = needed.filter(|it| it.dep_kinds.iter().any(|kind| kind.kind.is_none()));
-            next.extend(needed.map(|it| it.pkg.as_str()));
-        }
-    }
-    let mut found: Vec<_> =
-        metadata.packages.iter().filter(|it| it.source.is_some() && seen.contains(it.id.as_str())).collect();
-    found.sort_by(|a, b| (&a.name, &a.version).cmp(&(&b.name, &b.version)));
-    found
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,27 +97,5 @@ mod tests {
         for path in ["LICENSE", "a/b/c/LICENSE", "a/x/LICENSE", "a-1/README.rst", "a/licenses.py"] {
             assert!(!is_licence(path), "{path}");
         }
-    }
-
-    #[test]
-    fn crates_that_only_build_or_test_are_left_out() {
-        let metadata = r#"{
-            "packages": [
-                {"id": "v", "name": "visavis", "version": "1", "license": "MIT", "source": null, "manifest_path": ""},
-                {"id": "a", "name": "a", "version": "1", "license": "MIT", "source": "r", "manifest_path": ""},
-                {"id": "b", "name": "b", "version": "1", "license": "MIT", "source": "r", "manifest_path": ""},
-                {"id": "c", "name": "c", "version": "1", "license": "MIT", "source": "r", "manifest_path": ""}
-            ],
-            "resolve": {"nodes": [
-                {"id": "v", "deps": [
-                    {"pkg": "a", "dep_kinds": [{"kind": "dev"}, {"kind": null}]},
-                    {"pkg": "b", "dep_kinds": [{"kind": "build"}]}
-                ]},
-                {"id": "a", "deps": [{"pkg": "c", "dep_kinds": [{"kind": null}]}]},
-                {"id": "b", "deps": []}, {"id": "c", "deps": []}
-            ]}
-        }"#;
-        let metadata: Metadata = serde_json::from_str(metadata).unwrap();
-        assert_eq!(compiled_in(&metadata).iter().map(|it| it.name.as_str()).collect::<Vec<_>>(), ["a", "c"]);
     }
 }

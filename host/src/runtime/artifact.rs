@@ -218,7 +218,15 @@ fn key(path: &Path) -> io::Result<[u8; 32]> {
             if fs::metadata(path)?.mode() & 0o077 != 0 {
                 return Err(io::Error::other(format!("{} can be read by others; remove it", path.display())));
             }
-            bytes.try_into().map_err(|_| io::Error::other(format!("{} is damaged; remove it", path.display())))
+            match bytes.try_into() {
+                Ok(key) => Ok(key),
+                // Nothing here is worth a host that does not start: with another key, all is compiled anew.
+                Err(_) => {
+                    tracing::warn!(file = %path.display(), "the key of the cache is damaged; making another, and compiling anew");
+                    fs::remove_file(path)?;
+                    self::key(path)
+                }
+            }
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let mut key = [0; 32];
@@ -288,6 +296,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let first = open(&folder.path().join("cache")).unwrap().key;
         assert_eq!(open(&folder.path().join("cache")).unwrap().key, first);
+    }
+
+    #[test]
+    fn a_damaged_key_is_replaced_and_what_it_stood_for_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = open(&folder.path().join("cache")).unwrap();
+        cache.write("a.cwasm", b"machine code").unwrap();
+        let file = cache.folder.join("cache.key");
+        fs::write(&file, b"").unwrap();
+        let again = open(&folder.path().join("cache")).unwrap();
+        assert!(again.key != cache.key && again.read("a.cwasm").is_none());
+        assert_eq!(fs::read(&file).unwrap(), again.key);
+        assert_eq!(fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -1,7 +1,7 @@
-//! Disks that are full, or that write and then say that they did not.
+//! Disks that are full or have become read-only, or that write and then say that they did not.
 
 use std::ops::Bound;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicI32};
 
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -17,8 +17,8 @@ struct Disk {
 
 #[derive(Debug, Default)]
 struct Faults {
-    /// Refuses to write.
-    full: AtomicBool,
+    /// Refuses to write, for this reason; 0 writes.
+    refusal: AtomicI32,
     /// Writes, and then says that it could not be made durable.
     unsynced: AtomicBool,
 }
@@ -32,8 +32,11 @@ impl Disk {
         })
     }
 
-    fn check(fault: &AtomicBool, errno: i32) -> Result<(), io::Error> {
-        if fault.load(Ordering::SeqCst) { Err(io::Error::from_raw_os_error(errno)) } else { Ok(()) }
+    fn check(&self) -> Result<(), io::Error> {
+        match self.faults.refusal.load(Ordering::SeqCst) {
+            0 => Ok(()),
+            errno => Err(io::Error::from_raw_os_error(errno)),
+        }
     }
 }
 
@@ -47,18 +50,20 @@ impl StorageBackend for Disk {
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.check()?;
         self.file.set_len(len)
     }
 
     fn sync_data(&self) -> Result<(), io::Error> {
-        Disk::check(&self.faults.unsynced, libc::EIO)?;
-        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        if self.faults.unsynced.load(Ordering::SeqCst) {
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        self.check()?;
         self.file.sync_data()
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        Disk::check(&self.faults.full, libc::ENOSPC)?;
+        self.check()?;
         self.file.write(offset, data)
     }
 
@@ -77,6 +82,15 @@ impl StorageBackend for Disk {
 
 #[tokio::test]
 async fn a_full_disk_is_told_and_survived() {
+    is_told_and_survived(libc::ENOSPC, "No space left on device").await;
+}
+
+#[tokio::test]
+async fn a_disk_that_has_become_read_only_is_told_and_survived() {
+    is_told_and_survived(libc::EROFS, "Read-only file system").await;
+}
+
+async fn is_told_and_survived(errno: i32, words: &str) {
     let folder = tempfile::tempdir().unwrap();
     let (options, clock) = (options(folder.path(), LIMITS), Arc::<Hand>::default());
     let faults = Arc::<Faults>::default();
@@ -85,12 +99,12 @@ async fn a_full_disk_is_told_and_survived() {
     let running = claim(&queue).await;
     let waiting = submit(&queue, 2).await;
 
-    faults.full.store(true, Ordering::SeqCst);
+    faults.refusal.store(errno, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = queue.submit(Submission::new(payload(3))).await;
         match refused {
             Err(SubmitError::Unavailable(e)) => {
-                assert!(e.to_string().contains("No space left on device"), "{e}");
+                assert!(e.to_string().contains(words), "{e}");
                 assert!(e.to_string().contains(&options.path.display().to_string()), "{e}");
             }
             other => panic!("{other:?}"),
@@ -104,7 +118,7 @@ async fn a_full_disk_is_told_and_survived() {
         clock.0.fetch_add(1000, Ordering::SeqCst);
     }
 
-    faults.full.store(false, Ordering::SeqCst);
+    faults.refusal.store(0, Ordering::SeqCst);
     queue.ping().await.unwrap();
     queue.extend(running.lease).await.unwrap();
     queue.settle(running.lease, success(1)).await.unwrap();
@@ -128,7 +142,7 @@ async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
     let mut accepted = Vec::new();
     let mut refused = 0;
     for turn in 0..60u8 {
-        faults.full.store(turn % 5 == 3, Ordering::SeqCst);
+        faults.refusal.store(if turn % 5 == 3 { libc::ENOSPC } else { 0 }, Ordering::SeqCst);
         faults.unsynced.store(turn % 7 == 2, Ordering::SeqCst);
         clock.0.fetch_add(20, Ordering::SeqCst);
         match queue.submit(Submission::new(payload(turn))).await {
@@ -141,7 +155,7 @@ async fn a_disk_that_fails_now_and_then_loses_nothing_that_was_accepted() {
         }
     }
     assert!(accepted.len() > 5 && refused > 5, "{} and {refused}", accepted.len());
-    faults.full.store(false, Ordering::SeqCst);
+    faults.refusal.store(0, Ordering::SeqCst);
     faults.unsynced.store(false, Ordering::SeqCst);
     clock.0.fetch_add(500, Ordering::SeqCst);
     queue.ping().await.unwrap();

@@ -194,7 +194,7 @@ fn watched_folder(config: &Config) -> Option<Finding> {
 
 async fn queue(config: &Config) -> Vec<Finding> {
     match app::examine_queue(config).await {
-        Ok(Checkup { stats, has_key, warnings }) => {
+        Ok(Checkup { stats, keys, warnings }) => {
             let url = &config.queue.url;
             let queue = match stats {
                 Some(Stats { waiting, running, ended, dead, webhooks }) => {
@@ -206,7 +206,7 @@ async fn queue(config: &Config) -> Vec<Finding> {
                 None => finding("queue", Ok(format!("{url} is not there yet; the first start makes it"))),
             };
             let warnings = warnings.into_iter().map(|text| Finding { what: "queue", level: Level::Warning, text });
-            [queue, key(config, has_key)].into_iter().chain(warnings).collect()
+            [queue, key_file(config, keys)].into_iter().chain(warnings).collect()
         }
         Err(error) if matches!(error.downcast_ref(), Some(OpenError::Locked { .. })) => {
             vec![Finding { what: "queue", level: Level::Note, text: format!("{error:#}") }]
@@ -215,10 +215,15 @@ async fn queue(config: &Config) -> Vec<Finding> {
     }
 }
 
-fn key(config: &Config, has_key: bool) -> Finding {
+fn key_file(config: &Config, keys: usize) -> Finding {
     let file = config.queue.encryption_key_file.display();
-    if has_key {
-        return finding("key file", Ok(format!("photographs are sealed with {file}")));
+    match keys {
+        0 => {}
+        1 => return finding("key file", Ok(format!("photographs are sealed with {file}"))),
+        several => {
+            let text = format!("{file} holds {several} keys: photographs are sealed with the first, and all open them");
+            return finding("key file", Ok(text));
+        }
     }
     let others = match config.queue.url {
         QueueUrl::File(_) => "",

@@ -84,8 +84,8 @@ pub(crate) trait Admin: Send + Sync + 'static {
 pub(crate) struct Checkup {
     /// `None`: there is no queue yet, and the first start makes it.
     pub stats: Option<Stats>,
-    /// Whether the key file is there; if not, the first start makes it.
-    pub has_key: bool,
+    /// How many keys the key file holds; if it is not there, the first start makes it.
+    pub keys: usize,
     /// What is wrong with the storage though it works, and the mend.
     pub warnings: Vec<String>,
 }

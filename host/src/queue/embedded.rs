@@ -10,11 +10,12 @@
 //! - `writer`: the thread; group commit and timers.
 //! - `ledger`: the rules, as a state machine without storage.
 //! - `record`: one task, as it is written.
-//! - `store`: the redb file.
+//! - `store`: the redb file. `aside`: where a damaged one is put.
 //! - `callbacks`: the news of ends, for who tells it.
 //! - `board`: what readers see without waiting for a commit.
 //! - `clock`, `drain`: time, and how fast the queue drains.
 
+mod aside;
 mod board;
 mod callbacks;
 mod clock;
@@ -42,7 +43,7 @@ use self::handle::Handle;
 use self::ledger::{Claimed, Interruption};
 use self::record::{Crowd, Idempotency};
 use self::store::{Opener, Store};
-use super::seal::{self, Key, KeyError};
+use super::seal::{self, KeyError, Keys, Stand};
 use super::{
     Admin, Checkup, Claim, DeadError, DeadTask, Lease, LeaseError, Limits, Line, Queue, RevokeError, Submission,
 };
@@ -72,7 +73,8 @@ pub(crate) enum OpenError {
     },
     /// The file is damaged or something else than a queue.
     #[error(
-        "queue file {}: not a queue, or damaged ({why}); move the file away to start with an empty queue",
+        "queue file {}: not a queue, or damaged ({why}); move the file away to start with an empty queue, which a host does by \
+         itself with a queue that is damaged",
         path.display()
     )]
     Corrupt {
@@ -119,19 +121,36 @@ pub(crate) enum OpenError {
 /// check the whole file.
 pub(crate) struct Embedded {
     handle: Handle,
-    key: Arc<Key>,
+    keys: Arc<Keys>,
     clock: Arc<dyn Clock>,
     limits: Limits,
 }
 
 impl Embedded {
-    /// Opens the file, or makes it, and starts the writer. Tasks that ran when the last process ended are due at once.
-    /// Blocks while the file is read.
+    /// Opens the file, or makes it, and starts the writer. Tasks that ran when the last process ended are due at once. A damaged
+    /// queue is put aside, and an empty one takes its place. Blocks while the file is read.
     ///
     /// # Errors
     /// The file or the key file cannot be used; the error says what to do.
     pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
-        Self::open_with(options, Arc::new(System::start()), Box::new(store::open_file))
+        let open = || Self::open_with(options.clone(), Arc::new(System::start()), Box::new(store::open_file));
+        // Looked at before it is opened: what is put aside must be the very file that was found damaged.
+        let found = aside::identify(&options.path);
+        match (open(), found) {
+            (Err(OpenError::Corrupt { path, why }), Some(found)) => {
+                let failed = |source| OpenError::Io { path: path.clone(), source };
+                let Some(aside) = aside::put(&path, found).map_err(failed)? else {
+                    return Err(OpenError::Corrupt { path, why });
+                };
+                tracing::error!(
+                    path = %path.display(), aside = %aside.display(), why,
+                    "the queue file is damaged: it was put aside, and the host starts with an empty queue; what was accepted \
+                     before is not known any more"
+                );
+                open()
+            }
+            (opened, _) => opened,
+        }
     }
 
     /// A queue in memory, for one who wants to try something with a queue that nobody else sees. It ends with this process.
@@ -149,20 +168,26 @@ impl Embedded {
             result_ttl: hour,
             payload_ttl: hour,
         };
-        let key = Key::ephemeral().map_err(|source| OpenError::Io { path: path.clone(), source })?;
-        Self::start(&path, limits, key, Arc::new(System::start()), Box::new(store::open_in_memory))
+        let keys = Keys::ephemeral().map_err(|source| OpenError::Io { path: path.clone(), source })?;
+        Self::start(&path, limits, keys, Arc::new(System::start()), Box::new(store::open_in_memory))
     }
 
     fn open_with(options: Options, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
         let Options { path, limits, key_file } = options;
-        Self::start(&path, limits, Key::load_or_create(&key_file)?, clock, opener)
+        Self::start(&path, limits, Keys::load_or_create(&key_file)?, clock, opener)
     }
 
-    fn start(path: &Path, limits: Limits, key: Key, clock: Arc<dyn Clock>, opener: Opener) -> Result<Self, OpenError> {
+    fn start(
+        path: &Path,
+        limits: Limits,
+        keys: Keys,
+        clock: Arc<dyn Clock>,
+        opener: Opener,
+    ) -> Result<Self, OpenError> {
         let opened = Store::open(path, opener)?;
-        opened.store.prepare(key.fingerprint(), &limits)?;
+        opened.store.prepare(&keys.fingerprints(), &limits)?;
         let handle = Handle::start(opened, limits, Arc::clone(&clock), Interruption::Process)?;
-        Ok(Self { handle, key: Arc::new(key), clock, limits })
+        Ok(Self { handle, keys: Arc::new(keys), clock, limits })
     }
 
     /// Opens the file for an operator while no host has it: makes neither file nor key, and leaves the tasks as the last
@@ -180,31 +205,33 @@ impl Embedded {
     /// The file or the key file cannot be used or made; the error says what to do.
     pub(crate) async fn examine(options: Options) -> Result<Checkup, OpenError> {
         let Options { path, limits, key_file } = options;
-        let key = Key::find(&key_file)?;
-        let has_key = key.is_some();
+        let keys = Keys::find(&key_file)?;
+        let count = keys.as_ref().map_or(0, Keys::count);
+        let mut warnings: Vec<_> = aside::found_beside(&path).into_iter().map(|file| aside::reminder(&file)).collect();
         let handle = match Self::visit_with(&path, limits, Arc::new(System::start())) {
             Ok(handle) => handle,
             Err(OpenError::Missing { path }) => {
                 private::could_create(&path).map_err(|source| OpenError::Io { path, source })?;
-                return Ok(Checkup { stats: None, has_key, warnings: Vec::new() });
+                return Ok(Checkup { stats: None, keys: count, warnings });
             }
             Err(error) => return Err(error),
         };
-        let sealed_otherwise = handle.store.is_sealed_otherwise(key.map(|key| key.fingerprint()))?;
-        let warnings = sealed_otherwise.then(|| {
+        let fingerprints = keys.map(|keys| keys.fingerprints()).unwrap_or_default();
+        let sealed_otherwise = handle.store.is_sealed_otherwise(&fingerprints)?;
+        warnings.extend(sealed_otherwise.then(|| {
             format!(
                 "key file {}: it is not the one that the waiting photographs were sealed with; put that one back, or their \
                  tasks end as processing_failed",
                 key_file.display()
             )
-        });
+        }));
         let written: Result<(), Unavailable> = handle.ask(|answer| Command::Ping { answer }).await;
         let stats = match written {
             Ok(()) => handle.stats().await,
             Err(error) => Err(error),
         };
         handle.close().await;
-        Ok(Checkup { stats: Some(stats?), has_key, warnings: warnings.into_iter().collect() })
+        Ok(Checkup { stats: Some(stats?), keys: count, warnings })
     }
 
     fn visit_with(path: &Path, limits: Limits, clock: Arc<dyn Clock>) -> Result<Handle, OpenError> {
@@ -218,10 +245,10 @@ impl Embedded {
 
     /// Reads a claimed task's payload.
     async fn payload(&self, id: TaskId) -> Result<Result<Payload, String>, Unavailable> {
-        let (store, key) = (Arc::clone(&self.handle.store), Arc::clone(&self.key));
+        let (store, keys) = (Arc::clone(&self.handle.store), Arc::clone(&self.keys));
         blocking(move || {
             let Some(mut bytes) = store.payload(id)? else { return Ok(Err("there is no payload".to_owned())) };
-            if let Err(e) = key.open(id, &mut bytes) {
+            if let Err(e) = keys.open(id, &mut bytes) {
                 return Ok(Err(e.to_string()));
             }
             Ok(codec::decode(bytes).map_err(|e| e.to_string()))
@@ -288,18 +315,17 @@ impl Queue for Embedded {
             return Err(SubmitError::Overloaded { retry_after: figures.retry_after });
         }
         let id = TaskId::random();
-        let key = Arc::clone(&self.key);
+        let keys = Arc::clone(&self.keys);
         let most = max_waiting.or(self.limits.max_waiting_per_client);
-        let crowd = most.zip(client).map(|(most, text)| Crowd { client: key.hash_client(&text), most });
-        let owned = owner.as_deref().map(|text| key.hash_owner(text));
+        let crowd = most.zip(client).map(|(most, text)| Crowd { client: keys.hash_client(&text), most });
+        let owned = owner.as_deref().map(|text| keys.hash_owner(text));
         let (idempotency, sealed, callback) = blocking(move || {
             let mut bytes = codec::encode(payload, seal::OVERHEAD);
-            let idempotency = idempotency_key.map(|text| Idempotency {
-                key: key.hash_idempotency_key(&text, owner.as_deref()),
-                payload: key.digest(&bytes, callback.as_deref()),
-            });
-            key.seal(id, &mut bytes);
-            (idempotency, bytes, callback.map(|url| key.seal_callback(id, url)))
+            let stand = |text: String| keys.stand(&text, owner.as_deref(), &bytes, callback.as_deref());
+            let stand = idempotency_key.map(stand).unwrap_or_default();
+            let idempotency = stand.into_iter().map(|Stand { key, payload }| Idempotency { key, payload }).collect();
+            keys.seal(id, &mut bytes);
+            (idempotency, bytes, callback.map(|url| keys.seal_callback(id, url)))
         })
         .await?;
         let trace = trace.write();
@@ -381,8 +407,8 @@ impl Queue for Embedded {
     }
 
     async fn belongs_to(&self, id: TaskId, owner: &str) -> Result<bool, Unavailable> {
-        let owner = self.key.hash_owner(owner);
-        let known = async { Ok(self.handle.board.look(id).is_some_and(|standing| standing.owner == Some(owner))) };
+        let is_owner = |hash| self.keys.is_owner(owner, &hash);
+        let known = async { Ok(self.handle.board.look(id).and_then(|standing| standing.owner).is_some_and(is_owner)) };
         self.handle.unless_closed(known).await
     }
 

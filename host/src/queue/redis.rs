@@ -14,6 +14,7 @@
 //! - `link`: the connection, kept up.
 //! - `entry`: how a process becomes a node.
 //! - `replicas`: the wait for replicas.
+//! - `submission`: a task on its way in.
 //! - `server`: whether a server is fit to hold a queue.
 //! - `callbacks`: the news of ends, for who tells it.
 //! - `bell`: who is woken by what happens elsewhere.
@@ -35,6 +36,7 @@ mod options;
 mod replicas;
 mod scripts;
 mod server;
+mod submission;
 #[cfg(test)]
 mod tests;
 mod url;
@@ -48,7 +50,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
 pub(crate) use self::admin::{examine, visit};
-use self::answer::{damaged, digits, from_digits, view};
+use self::answer::{damaged, digits, view};
 use self::bell::Bell;
 use self::entry::Entry;
 use self::finder::Finder;
@@ -59,7 +61,7 @@ use self::options::tag;
 pub(crate) use self::options::{OpenError, Options, Tls};
 use self::scripts::{Call, Context, Script, Scripts, Time, millis};
 use self::server::NoConnection;
-use super::seal::{self, Key};
+use super::seal::Keys;
 use super::{
     Claim, Lease, LeaseError, Limits, Line, Queue, RevokeError, Stats, Submission, SubmitError, Unavailable, codec,
 };
@@ -75,7 +77,7 @@ const LONGEST_REASON: usize = 1000;
 /// The queue.
 pub(crate) struct Redis {
     inner: Arc<Inner>,
-    key: Arc<Key>,
+    keys: Arc<Keys>,
     tender: JoinHandle<()>,
 }
 
@@ -105,8 +107,8 @@ impl Redis {
     }
 
     async fn open_with(options: Options, time: Time) -> Result<Self, OpenError> {
-        let key = Key::load_or_create(&options.key_file)?;
-        let (inner, connected) = Inner::connect(&options, time, As::Node(&key)).await?;
+        let keys = Keys::load_or_create(&options.key_file)?;
+        let (inner, connected) = Inner::connect(&options, time, As::Node(&keys)).await?;
         let inner = Arc::new(inner);
         if let Err(NoConnection { why, lasting }) = connected {
             let address = inner.address.clone();
@@ -120,14 +122,14 @@ impl Redis {
             );
         }
         let tender = tokio::spawn(tend(Arc::clone(&inner)));
-        Ok(Self { inner, key: Arc::new(key), tender })
+        Ok(Self { inner, keys: Arc::new(keys), tender })
     }
 }
 
 impl Redis {
     /// Where the nodes of this queue tell each other what to run.
     pub(crate) fn fleet(&self) -> Fleet {
-        Fleet::new(Arc::clone(&self.inner), Arc::clone(&self.key))
+        Fleet::new(Arc::clone(&self.inner), Arc::clone(&self.keys))
     }
 }
 
@@ -139,10 +141,10 @@ impl Drop for Redis {
 
 /// Who connects.
 enum As<'k> {
-    /// One who seals and reads photographs with this key.
-    Node(&'k Key),
-    /// One who only asks whether a node with this key, or with a new one, would be let in.
-    Candidate(Option<&'k Key>),
+    /// One who seals and reads photographs with these keys.
+    Node(&'k Keys),
+    /// One who only asks whether a node with these keys, or with a new one, would be let in.
+    Candidate(Option<&'k Keys>),
     /// One who needs no key.
     Visitor,
 }
@@ -186,17 +188,18 @@ impl Inner {
         let node = options.node.clone().unwrap_or_else(|| hex::encode(TaskId::random().0));
         let context = Context { tag: tag.clone(), time, limits: figures(options.limits) };
         let known_as = match who {
-            As::Node(key) => Some((node.as_str(), hex::encode(key.fingerprint()))),
-            As::Candidate(key) => Some(("", key.map(|key| hex::encode(key.fingerprint())).unwrap_or_default())),
+            As::Node(keys) => Some((node.as_str(), keys.fingerprints())),
+            As::Candidate(keys) => Some(("", keys.map(Keys::fingerprints).unwrap_or_default())),
             As::Visitor => None,
         };
         let entry = match known_as {
-            Some((name, fingerprint)) => {
+            Some((name, fingerprints)) => {
+                let fingerprints: Vec<_> = fingerprints.iter().map(hex::encode).collect();
                 let limits = serde_json::to_string(&options.limits).map_err(|error| OpenError::Unreachable {
                     address: address.clone(),
                     why: Unavailable(format!("the limits: {error}")),
                 })?;
-                let call = scripts.enter.call(&context).arg(name).arg(fingerprint).arg(limits);
+                let call = scripts.enter.call(&context).arg(name).arg(fingerprints.join(" ")).arg(limits);
                 Some(Entry::new(call, node.clone(), options.key_file.clone()))
             }
             None => None,
@@ -279,64 +282,7 @@ impl Inner {
 #[async_trait]
 impl Queue for Redis {
     async fn submit(&self, submission: Submission) -> Result<TaskId, SubmitError> {
-        let Submission { payload, idempotency_key, client, max_waiting, owner, callback, trace } = submission;
-        self.inner.link.check()?;
-        let id = TaskId::random();
-        let key = Arc::clone(&self.key);
-        let owned = owner.as_deref().map(|owner| hex::encode(key.hash_owner(owner))).unwrap_or_default();
-        let (hash, digest, sealed, callback) = blocking(move || {
-            let mut bytes = codec::encode(payload, seal::OVERHEAD);
-            let (hash, digest) = match idempotency_key {
-                Some(text) => (
-                    hex::encode(key.hash_idempotency_key(&text, owner.as_deref())),
-                    hex::encode(key.digest(&bytes, callback.as_deref())),
-                ),
-                None => Default::default(),
-            };
-            key.seal(id, &mut bytes);
-            (hash, digest, bytes, callback.map(|url| key.seal_callback(id, url)).unwrap_or_default())
-        })
-        .await?;
-        let Inner { link, scripts, context, limits, .. } = self.inner.as_ref();
-        // Who the client is, is not stored for nothing.
-        let most = max_waiting.or(limits.max_waiting_per_client);
-        let crowd = most.zip(client).map(|(most, text)| (self.key.hash_client(&text), most));
-        let (client, most) = crowd.map_or_else(Default::default, |(hash, most)| (hex::encode(hash), most));
-        let trace = trace.write().unwrap_or_default();
-        // A script would copy the photographs twice. So they go ahead by themselves, and the script accepts the task if
-        // they have arrived; should nothing come of it, they expire.
-        let mut store = redis::cmd("SET");
-        store.arg(context.payload_key(id)).arg(sealed).arg("PX").arg(context.payload_expiry());
-        let accept = async || {
-            let call = scripts.submit.call(context).arg(digits(id)).arg(&hash).arg(&digest).arg(limits.max_length);
-            let call =
-                call.arg(&client).arg(most).arg(limits.max_age.map_or(0, millis)).arg(callback.as_slice()).arg(&trace);
-            let call = call.arg(&owned);
-            call.commit().send::<Vec<redis::Value>>(link).await.map_err(Unavailable::from)
-        };
-        let (stored, answer) = tokio::join!(biased; link.query::<()>(&store), accept());
-        stored.map_err(Unavailable::from)?;
-        let mut answer = answer?;
-        if answer.first() == Some(&redis::Value::BulkString(b"bare".to_vec())) {
-            // The script was faster, on a new connection or while it was loaded.
-            answer = accept().await?;
-        }
-        let strange = || Unavailable(format!("the server's answer to a submission makes no sense: {answer:?}"));
-        let text = |at: usize| answer.get(at).and_then(|value| redis::from_redis_value::<String>(value.clone()).ok());
-        match text(0).as_deref() {
-            Some("new" | "known") => Ok(text(1).and_then(|text| from_digits(&text)).ok_or_else(strange)?),
-            Some("conflict") => Err(SubmitError::Conflict),
-            Some(refusal @ ("full" | "overloaded" | "crowded")) => {
-                let retry_after = text(1).and_then(|text| text.parse().ok()).map(Duration::from_millis);
-                let retry_after = retry_after.ok_or_else(strange)?;
-                match refusal {
-                    "full" => Err(SubmitError::Full { retry_after }),
-                    "overloaded" => Err(SubmitError::Overloaded { retry_after }),
-                    _ => Err(SubmitError::TooManyWaiting { retry_after }),
-                }
-            }
-            _ => Err(strange().into()),
-        }
+        self.accept(submission).await
     }
 
     async fn claim(&self, wait: Duration) -> Result<Option<Claim>, Unavailable> {
@@ -352,8 +298,8 @@ impl Queue for Redis {
             };
             if let Some(granted) = granted {
                 let lease = granted.lease();
-                let (key, sealed) = (Arc::clone(&self.key), granted.sealed);
-                match blocking(move || unseal(&key, lease.id, sealed)).await? {
+                let (keys, sealed) = (Arc::clone(&self.keys), granted.sealed);
+                match blocking(move || unseal(&keys, lease.id, sealed)).await? {
                     Ok(payload) => {
                         granted.grant.keep();
                         let (retries, age, trace) = (granted.retries, granted.age, granted.trace);
@@ -425,7 +371,11 @@ impl Queue for Redis {
         let mut get = redis::cmd("HGET");
         get.arg(self.inner.context.task_key(id)).arg("owner");
         let known: Option<String> = self.inner.link.query(&get).await?;
-        Ok(known.is_some_and(|known| known == hex::encode(self.key.hash_owner(owner))))
+        let is_owner = |text: String| {
+            let mut hash = [0; 16];
+            hex::decode_to_slice(text, &mut hash).is_ok() && self.keys.is_owner(owner, &hash)
+        };
+        Ok(known.is_some_and(is_owner))
     }
 
     async fn revoke(&self, id: TaskId) -> Result<TaskView, RevokeError> {
@@ -487,8 +437,8 @@ fn deadline(wait: Duration) -> Instant {
     Instant::now() + wait.min(Duration::from_secs(86_400 * 365))
 }
 
-fn unseal(key: &Key, id: TaskId, mut sealed: Vec<u8>) -> Result<Payload, String> {
-    key.open(id, &mut sealed).map_err(|error| error.to_string())?;
+fn unseal(keys: &Keys, id: TaskId, mut sealed: Vec<u8>) -> Result<Payload, String> {
+    keys.open(id, &mut sealed).map_err(|error| error.to_string())?;
     codec::decode(sealed).map_err(|error| error.to_string())
 }
 

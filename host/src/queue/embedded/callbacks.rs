@@ -19,10 +19,10 @@ impl Embedded {
     /// Reads what was handed out; what cannot be read is an error that says why.
     async fn callback(&self, announced: &Announced) -> Result<Result<Callback, String>, Unavailable> {
         let Announced { lease, state, age } = *announced;
-        let (store, key) = (Arc::clone(&self.handle.store), Arc::clone(&self.key));
+        let (store, keys) = (Arc::clone(&self.handle.store), Arc::clone(&self.keys));
         let url = blocking(move || {
             let sealed = store.callback(lease.id)?;
-            Ok::<_, Unavailable>(sealed.map(|sealed| key.open_callback(lease.id, sealed).map_err(|e| e.to_string())))
+            Ok::<_, Unavailable>(sealed.map(|sealed| keys.open_callback(lease.id, sealed).map_err(|e| e.to_string())))
         });
         let url = match url.await?? {
             None => return Ok(Err("it is not there".to_owned())),

@@ -20,7 +20,8 @@ pub(super) type Answer<T, E> = oneshot::Sender<Result<T, E>>;
 pub(super) enum Command {
     Submit {
         id: TaskId,
-        idempotency: Option<Idempotency>,
+        /// By each key, the newest first; none without an idempotency key.
+        idempotency: Vec<Idempotency>,
         crowd: Option<Crowd>,
         owner: Option<Owner>,
         trace: Option<String>,

@@ -5,63 +5,24 @@
 //!
 //! # Layout
 //!
+//! - `answers`: what callers are told.
 //! - `callbacks`: the news of ends, and who tells it.
+//! - `dead`: tasks that were given up, and what an operator may do with them.
 
+mod answers;
 mod callbacks;
+mod dead;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
+pub(super) use self::answers::{Claimed, Lost, NotDead, NotRevoked, Submitted};
 pub(super) use self::callbacks::Announced;
 use super::board::Standing;
 use super::clock::Stamp;
 use super::record::{Client, Crowd, Idempotency, Owner, Phase, Task};
-use crate::queue::{DeadTask, Lease, Limits, Stats};
+use crate::queue::{Lease, Limits, Stats};
 use crate::task::{ErrorCode, Outcome, State, TaskError, TaskId};
-
-/// What became of a submission.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Submitted {
-    New,
-    /// The idempotency key belongs to this task, with the same payload.
-    Known(TaskId),
-    /// The idempotency key belongs to a task with another payload.
-    Conflict,
-    Full,
-    /// It would not end in time.
-    Overloaded,
-    /// As many tasks of this client wait as may.
-    TooManyWaiting,
-}
-
-/// What a claim gives.
-#[derive(Debug)]
-pub(super) struct Claimed {
-    pub(super) lease: Lease,
-    pub(super) retries: u32,
-    pub(super) age: Duration,
-    /// The trace that it was submitted in, as a `traceparent`.
-    pub(super) trace: Option<String>,
-}
-
-/// The lease is no longer the caller's.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Lost;
-
-/// Why a task cannot be revoked.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotRevoked {
-    Unknown,
-    Ended,
-}
-
-/// Why a task can be neither redelivered nor purged.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotDead {
-    Unknown,
-    Alive,
-    PayloadGone,
-}
 
 /// Why the ledger is made anew from what is on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,21 +87,21 @@ impl Ledger {
         ledger
     }
 
-    /// Accepts a task, or says why not. `in_time` is whether it would end in time.
+    /// Accepts a task, or says why not. `idempotency` is by each key that hashes, the one to be written first; `in_time` is whether
+    /// the task would end in time.
     pub(super) fn submit(
         &mut self,
         id: TaskId,
-        idempotency: Option<Idempotency>,
+        idempotency: &[Idempotency],
         crowd: Option<Crowd>,
         calls_back: bool,
         in_time: bool,
         now: Stamp,
     ) -> Submitted {
-        if let Some(wanted) = &idempotency
-            && let Some(known) = self.keys.get(&wanted.key)
-        {
-            let same = self.tasks.get(known).and_then(|task| task.idempotency).is_some_and(|it| it == *wanted);
-            return if same { Submitted::Known(*known) } else { Submitted::Conflict };
+        let known = idempotency.iter().find_map(|wanted| Some((wanted, *self.keys.get(&wanted.key)?)));
+        if let Some((wanted, known)) = known {
+            let same = self.tasks.get(&known).and_then(|task| task.idempotency).is_some_and(|it| it == *wanted);
+            return if same { Submitted::Known(known) } else { Submitted::Conflict };
         }
         if self.stats.waiting >= self.limits.max_length {
             return Submitted::Full;
@@ -154,7 +115,7 @@ impl Ledger {
             return Submitted::TooManyWaiting;
         }
         let (callback, client) = (calls_back.then(Default::default), crowd.map(|crowd| crowd.client));
-        self.insert(id, Task { callback, ..Task::new(self.next_seq, idempotency, client, now) }, now);
+        self.insert(id, Task { callback, ..Task::new(self.next_seq, idempotency.first().copied(), client, now) }, now);
         self.changes.insert(id, None);
         Submitted::New
     }
@@ -228,41 +189,6 @@ impl Ledger {
         }
     }
 
-    /// The first `limit` of the tasks that were given up.
-    pub(super) fn dead(&self, limit: usize, now: Stamp) -> Vec<DeadTask> {
-        let tasks = self.dead.iter().filter_map(|(_, id)| Some((*id, self.tasks.get(id)?)));
-        let described = tasks.map(|(id, task)| DeadTask {
-            id,
-            age: now.since(task.submitted),
-            tries: task.tries(),
-            reason: task.error.clone().unwrap_or_default(),
-            payload_left: self.payload_left(task, now),
-        });
-        described.take(limit).collect()
-    }
-
-    /// Opens a task again that was given up, with all its tries before it.
-    pub(super) fn redeliver(&mut self, id: TaskId, now: Stamp) -> Result<(), NotDead> {
-        let task = self.buried(id)?;
-        if self.payload_left(task, now).is_none() {
-            return Err(NotDead::PayloadGone);
-        }
-        let Some(task) = self.tasks.get_mut(&id) else { return Err(NotDead::Unknown) };
-        // The count of deliveries goes on: it fences.
-        task.released = task.delivery;
-        task.retries = 0;
-        task.error = None;
-        self.enter(id, Phase::Waiting { delay: 0 }, now);
-        Ok(())
-    }
-
-    /// Removes all traces of a task that was given up.
-    pub(super) fn purge(&mut self, id: TaskId) -> Result<(), NotDead> {
-        self.buried(id)?;
-        self.forget(id);
-        Ok(())
-    }
-
     /// Does all that time does by itself.
     pub(super) fn expire(&mut self, now: Stamp) {
         while let Some(&(at, id)) = self.timers.first()
@@ -327,20 +253,6 @@ impl Ledger {
             Some(task) if task.phase == Phase::Running && task.delivery == lease.delivery => Ok(task),
             _ => Err(Lost),
         }
-    }
-
-    fn buried(&self, id: TaskId) -> Result<&Task, NotDead> {
-        match self.tasks.get(&id) {
-            None => Err(NotDead::Unknown),
-            Some(task) if matches!(task.phase, Phase::Ended { dead: true, .. }) => Ok(task),
-            Some(_) => Err(NotDead::Alive),
-        }
-    }
-
-    /// How much longer the payload of a task that was given up is kept.
-    fn payload_left(&self, task: &Task, now: Stamp) -> Option<Duration> {
-        let until = task.submitted.after(self.limits.payload_ttl);
-        (task.keeps_payload() && now < until).then(|| until.since(now))
     }
 
     fn fire(&mut self, id: TaskId, now: Stamp) {

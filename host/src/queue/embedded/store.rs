@@ -19,6 +19,7 @@ use redb::{
 use super::OpenError;
 use super::ledger::{Changes, Ledger};
 use super::record::Task;
+use crate::queue::seal::Fingerprint;
 use crate::queue::{Limits, Unavailable, private};
 use crate::task::{Outcome, TaskId};
 
@@ -113,9 +114,9 @@ impl Store {
         Ok(Opened { store, tasks })
     }
 
-    /// Makes the tables for a host, and notes the format, the key in use and the limits.
-    pub(super) fn prepare(&self, fingerprint: [u8; 16], limits: &Limits) -> Result<(), OpenError> {
-        let unreadable = self.work(|database| prepare(database, fingerprint, limits)).map_err(|e| self.refused(e))?;
+    /// Makes the tables for a host, and notes the format, the first of its keys, which is the one in use, and the limits.
+    pub(super) fn prepare(&self, keys: &[Fingerprint], limits: &Limits) -> Result<(), OpenError> {
+        let unreadable = self.work(|database| prepare(database, keys, limits)).map_err(|e| self.refused(e))?;
         if unreadable {
             tracing::warn!(
                 path = %self.path.display(),
@@ -126,8 +127,8 @@ impl Store {
         Ok(())
     }
 
-    /// Whether photographs wait that were sealed with another key than that of this fingerprint.
-    pub(super) fn is_sealed_otherwise(&self, fingerprint: Option<[u8; 16]>) -> Result<bool, OpenError> {
+    /// Whether photographs wait that were sealed with another key than these.
+    pub(super) fn is_sealed_otherwise(&self, keys: &[Fingerprint]) -> Result<bool, OpenError> {
         let read = |database: &Database| {
             let transaction = database.begin_read()?;
             let known = match transaction.open_table(META) {
@@ -136,7 +137,7 @@ impl Store {
                 Ok(meta) => meta.get(KEY)?.map(|known| known.value().to_vec()),
             };
             let waiting = transaction.open_table(PAYLOADS)?.iter()?.next().is_some();
-            Ok(waiting && known != fingerprint.map(|own| own.to_vec()))
+            Ok(waiting && known.is_none_or(|known| !keys.iter().any(|own| own[..] == known)))
         };
         self.work(read).map_err(|e| self.refused(e))
     }
@@ -293,7 +294,10 @@ fn open(path: &Path, opener: &Opener) -> Result<(Database, Vec<(TaskId, Task)>),
             ReadError::Storage(redb::Error::Io(source)) => OpenError::Io { path: path.to_owned(), source },
             ReadError::Storage(e) => corrupt(words(&e)),
             ReadError::Format(found) => OpenError::Format { path: path.to_owned(), found },
-            ReadError::Task(id, e) => corrupt(format!("{id}: {e}")),
+            // What the disk damages, redb's checksums tell: this was written so.
+            ReadError::Task(id, e) => {
+                OpenError::Format { path: path.to_owned(), found: format!("another one, by the record of {id} ({e})") }
+            }
         })?;
         Ok((database, tasks))
     }))
@@ -336,7 +340,7 @@ fn read_tasks(database: &Database) -> Result<Vec<(TaskId, Task)>, ReadError> {
 }
 
 /// Makes the tables, and notes format, key and limits. Yields whether there are payloads that were sealed with another key.
-fn prepare(database: &Database, fingerprint: [u8; 16], limits: &Limits) -> Result<bool, redb::Error> {
+fn prepare(database: &Database, keys: &[Fingerprint], limits: &Limits) -> Result<bool, redb::Error> {
     let transaction = begin(database)?;
     transaction.open_table(TASKS)?;
     transaction.open_table(OUTCOMES)?;
@@ -345,7 +349,8 @@ fn prepare(database: &Database, fingerprint: [u8; 16], limits: &Limits) -> Resul
     let mut meta = transaction.open_table(META)?;
     meta.insert(FORMAT, THIS_FORMAT)?;
     meta.insert(LIMITS, json(limits)?.as_slice())?;
-    let changed = meta.insert(KEY, &fingerprint[..])?.is_some_and(|old| old.value() != fingerprint);
+    let newest = keys.first().map_or(&[][..], |key| &key[..]);
+    let changed = meta.insert(KEY, newest)?.is_some_and(|old| !keys.iter().any(|key| old.value() == key));
     drop(meta);
     transaction.commit()?;
     Ok(changed && payloads)
@@ -354,7 +359,10 @@ fn prepare(database: &Database, fingerprint: [u8; 16], limits: &Limits) -> Resul
 fn refused(path: &Path, error: DatabaseError) -> OpenError {
     let path = path.to_owned();
     match error {
-        DatabaseError::DatabaseAlreadyOpen => OpenError::Locked { path },
+        DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => OpenError::Locked { path },
+        DatabaseError::UpgradeRequired(version) => {
+            OpenError::Format { path, found: format!("redb's version {version}") }
+        }
         // What redb says of a file that it did not write.
         DatabaseError::Storage(StorageError::Io(e))
             if matches!(e.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>

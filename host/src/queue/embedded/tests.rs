@@ -13,6 +13,7 @@ use tempfile::TempDir;
 
 use super::clock::Stamp;
 use super::*;
+use crate::queue::Callbacks;
 use crate::queue::contract::{self, LIMITS, Rig, claim, contract, counts, failure, payload, state, submit, success};
 
 contract!(File);
@@ -26,6 +27,14 @@ impl Clock for Hand {
         Stamp(self.0.load(Ordering::SeqCst))
     }
 }
+
+/// Limits that no test reaches by the system's own time.
+const WIDE: contract::Limits = contract::Limits {
+    lease: Duration::from_secs(600),
+    result_ttl: Duration::from_secs(600),
+    payload_ttl: Duration::from_secs(600),
+    ..LIMITS
+};
 
 /// A queue in a folder of its own.
 struct File {
@@ -221,6 +230,80 @@ async fn tasks_sealed_with_another_key_fail_and_block_nobody() {
         assert_eq!(failure(&queue, id).await.code, ErrorCode::ProcessingFailed);
     }
     assert_eq!(counts(&queue).await, [0, 1, 2, 0]);
+}
+
+#[tokio::test]
+async fn keys_change_while_tasks_wait() {
+    let rig = File::new(WIDE).await;
+    let keyed = |seed| Submission {
+        idempotency_key: Some("order 4711".to_owned()),
+        callback: Some("https://hooks.example.org/".to_owned()),
+        ..Submission::new(payload(seed))
+    };
+    let before = rig.queue.submit(keyed(1)).await.unwrap();
+    rig.queue.close().await;
+    let old = fs::read_to_string(&rig.options.key_file).unwrap();
+    let new = "5e".repeat(32);
+    fs::write(&rig.options.key_file, format!("{new}\n{old}")).unwrap();
+    let open = || open(&rig.options, &rig.clock, Box::new(store::open_file)).unwrap();
+    let queue = open();
+    assert_eq!(queue.submit(keyed(1)).await.unwrap(), before, "the idempotency key is known by the key of its time");
+    assert!(matches!(queue.submit(keyed(2)).await, Err(SubmitError::Conflict)));
+    let after = submit(&queue, 3).await;
+    queue.close().await;
+
+    // Which key sealed what shows without the old one.
+    fs::write(&rig.options.key_file, &new).unwrap();
+    let found = Embedded::examine(rig.options.clone()).await.unwrap();
+    assert_eq!((found.keys, found.warnings), (1, Vec::new()));
+    fs::write(&rig.options.key_file, format!("{new}\n{old}")).unwrap();
+    assert_eq!(Embedded::examine(rig.options.clone()).await.unwrap().keys, 2);
+    let queue = open();
+    for (id, seed) in [(before, 1), (after, 3)] {
+        let claim = claim(&queue).await;
+        assert_eq!((claim.lease.id, claim.payload), (id, payload(seed)));
+        queue.settle(claim.lease, success(seed)).await.unwrap();
+    }
+    let news = queue.claim_callback(Duration::ZERO).await.unwrap().expect("an end to be told");
+    assert_eq!((news.lease.id, news.url.as_str()), (before, "https://hooks.example.org/"));
+    queue.close().await;
+    fs::write(&rig.options.key_file, &old).unwrap();
+    let other = open();
+    let id = submit(&other, 4).await;
+    assert_eq!(claim(&other).await.lease.id, id);
+}
+
+#[tokio::test]
+async fn a_damaged_queue_is_put_aside_and_an_empty_one_takes_its_place() {
+    let rig = File::new(WIDE).await;
+    let lost = submit(rig.queue(), 1).await;
+    rig.queue.close().await;
+    let whole = fs::read(&rig.options.path).unwrap();
+    let mut damaged = whole.clone();
+    damaged[whole.len() / 8..].fill(0);
+    fs::write(&rig.options.path, &damaged).unwrap();
+    let queue = Embedded::open(rig.options.clone()).unwrap();
+    assert!(queue.status(lost, Duration::ZERO).await.unwrap().is_none());
+    let id = submit(&queue, 2).await;
+    assert_eq!(claim(&queue).await.lease.id, id);
+    queue.close().await;
+    let found = aside::found_beside(&rig.options.path);
+    let [aside] = found.as_slice() else { panic!("{found:?}") };
+    assert_eq!(fs::read(aside).unwrap(), damaged);
+    assert_eq!(fs::metadata(aside).unwrap().permissions().mode() & 0o777, 0o600);
+    let warnings = Embedded::examine(rig.options.clone()).await.unwrap().warnings;
+    assert!(warnings.len() == 1 && warnings[0].contains(&*aside.to_string_lossy()), "{warnings:?}");
+
+    // What was never a queue, and what is whole but of another version, stays.
+    for (bytes, words) in [(b"a letter".repeat(1000), "move the file away"), (whole, "its format is 99")] {
+        fs::write(&rig.options.path, &bytes).unwrap();
+        if words.contains("99") {
+            store::tests::set_format(&store::open_file(&rig.options.path).unwrap(), b"99");
+        }
+        let error = why(Embedded::open(rig.options.clone()));
+        assert!(error.contains(words) && rig.options.path.exists(), "{error}");
+    }
+    assert_eq!(aside::found_beside(&rig.options.path).len(), 1);
 }
 
 #[tokio::test]

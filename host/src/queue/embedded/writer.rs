@@ -187,7 +187,7 @@ impl Writer {
                     return reply(answer, Err(trouble.words.clone().into()));
                 }
                 let in_time = self.in_time(now);
-                let result = match self.ledger.submit(id, idempotency, crowd, callback.is_some(), in_time, now) {
+                let result = match self.ledger.submit(id, &idempotency, crowd, callback.is_some(), in_time, now) {
                     Submitted::New => {
                         self.ledger.note_origin(id, owner, trace);
                         self.payloads.insert(id, sealed);

@@ -11,7 +11,7 @@ use super::answer::{digits, from_digits};
 use super::scripts::{Script, Time};
 use super::server::NoConnection;
 use super::{As, Inner, OpenError, Options, Redis};
-use crate::queue::seal::Key;
+use crate::queue::seal::Keys;
 use crate::queue::{Admin, Checkup, DeadError, DeadTask, Limits, Line, Unavailable};
 use crate::task::TaskId;
 
@@ -32,8 +32,8 @@ pub(super) async fn visit_with(options: Options, time: Time) -> Result<Arc<dyn A
 /// # Errors
 /// The server cannot be reached or does not take such a node, or the key file cannot be used; the error says what to do.
 pub(crate) async fn examine(options: Options) -> Result<Checkup, OpenError> {
-    let key = Key::find(&options.key_file)?;
-    let inner = guest(options, Time::Server, As::Candidate(key.as_ref())).await?;
+    let keys = Keys::find(&options.key_file)?;
+    let inner = guest(options, Time::Server, As::Candidate(keys.as_ref())).await?;
     let looked = async {
         inner.ping().await?;
         inner.stats().await
@@ -41,7 +41,7 @@ pub(crate) async fn examine(options: Options) -> Result<Checkup, OpenError> {
     let (stats, warnings) = (looked.await, inner.link.warnings());
     inner.close().await;
     match stats {
-        Ok(stats) => Ok(Checkup { stats: Some(stats), has_key: key.is_some(), warnings }),
+        Ok(stats) => Ok(Checkup { stats: Some(stats), keys: keys.map_or(0, |keys| keys.count()), warnings }),
         Err(why) => Err(OpenError::Unreachable { address: inner.address, why }),
     }
 }

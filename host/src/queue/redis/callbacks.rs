@@ -71,7 +71,7 @@ impl Callbacks for Redis {
                 Err(error) => return Err(error),
                 Ok(Answer::Nothing(next)) => next.unwrap_or(SAFETY),
                 Ok(Answer::News { lease, age, phase, outcome, sealed }) => {
-                    match self.key.open_callback(lease.id, sealed) {
+                    match self.keys.open_callback(lease.id, sealed) {
                         Ok(url) => {
                             let view = view(lease.id, &phase, 0, &outcome)?;
                             return Ok(Some(Callback { lease, url, view, age }));

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Inner, SAFETY};
 use crate::queue::Unavailable;
-use crate::queue::seal::Key;
+use crate::queue::seal::Keys;
 
 /// The length of a piece, bytes.
 const PIECE: usize = 512 << 10;
@@ -32,7 +32,7 @@ pub(crate) const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub(crate) struct Fleet {
     inner: Arc<Inner>,
-    key: Arc<Key>,
+    keys: Arc<Keys>,
 }
 
 /// What all nodes are to run, by a node that has the key file.
@@ -86,8 +86,8 @@ impl Seen {
 }
 
 impl Fleet {
-    pub(super) fn new(inner: Arc<Inner>, key: Arc<Key>) -> Self {
-        Self { inner, key }
+    pub(super) fn new(inner: Arc<Inner>, keys: Arc<Keys>) -> Self {
+        Self { inner, keys }
     }
 
     /// Says that this node lives, and how it stands.
@@ -130,7 +130,7 @@ impl Fleet {
         expire.arg(&key).arg(LINGER);
         self.inner.link.query::<()>(&expire).await?;
         let text = serde_json::to_string(notice).map_err(|error| Unavailable(error.to_string()))?;
-        let sealed = Sealed { mac: self.key.mac(text.as_bytes()).to_hex().to_string(), notice: text };
+        let sealed = Sealed { mac: self.keys.mac(text.as_bytes()).to_hex().to_string(), notice: text };
         let sealed = serde_json::to_string(&sealed).map_err(|error| Unavailable(error.to_string()))?;
         let mut call = self.inner.call(&self.inner.scripts.publish).arg(sealed).arg(&notice.digest);
         for slot in &notice.slots {
@@ -211,8 +211,7 @@ impl Fleet {
         let number = parts.next()?.parse().ok()?;
         let digest = parts.next()?;
         let sealed: Sealed = serde_json::from_str(parts.next()?).ok()?;
-        // Hashes of blake3 compare in constant time.
-        if self.key.mac(sealed.notice.as_bytes()) != blake3::Hash::from_hex(&sealed.mac).ok()? {
+        if !self.keys.is_mac(sealed.notice.as_bytes(), blake3::Hash::from_hex(&sealed.mac).ok()?) {
             return None;
         }
         let notice: Notice = serde_json::from_str(&sealed.notice).ok()?;

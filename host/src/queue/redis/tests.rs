@@ -347,6 +347,37 @@ async fn a_node_with_another_key_is_refused_while_tasks_wait() {
 }
 
 #[tokio::test]
+async fn keys_change_node_by_node_while_tasks_wait() {
+    let house = House::new(&[]);
+    let file = |name: &str, keys: &[&str]| {
+        let key_file = house.folder.path().join(name);
+        std::fs::write(&key_file, keys.join("\n")).unwrap();
+        std::fs::set_permissions(&key_file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        Options { key_file, ..house.options(WIDE) }
+    };
+    let (old, new) = ("0d".repeat(32), "5e".repeat(32));
+    let keyed = |seed| Submission { idempotency_key: Some("order".to_owned()), ..Submission::new(payload(seed)) };
+    let first = Redis::open(file("first", &[&old])).await.unwrap();
+    let before = first.submit(keyed(1)).await.unwrap();
+    // The new key is known everywhere before anything is sealed with it.
+    let both = Redis::open(file("both", &[&old, &new])).await.unwrap();
+    let turned = Redis::open(file("turned", &[&new, &old])).await.unwrap();
+    assert_eq!(turned.submit(keyed(1)).await.unwrap(), before);
+    assert!(matches!(turned.submit(keyed(2)).await, Err(SubmitError::Conflict)));
+    let after = submit(&turned, 3).await;
+    for (queue, id, seed) in [(&turned, before, 1), (&both, after, 3)] {
+        let claim = claim(queue).await;
+        assert_eq!((claim.lease.id, claim.payload), (id, payload(seed)));
+        queue.settle(claim.lease, success(seed)).await.unwrap();
+    }
+    submit(&turned, 4).await;
+    let error = Redis::open(file("late", &[&old])).await.err().expect("it lacks the key in use").to_string();
+    assert!(error.contains("another key"), "{error}");
+    assert_eq!(examine(file("looking", &[&old, &new])).await.unwrap().keys, 2);
+    Redis::open(file("last", &[&new])).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_closed_queue_refuses_and_has_given_back_what_nobody_took() {
     let house = House::new(&[]);
     let (a, b) = (house.node(WIDE).await, house.node(WIDE).await);

@@ -31,7 +31,7 @@ fn a_clock_set_back_between_two_starts_delays_nothing_for_longer_than_configured
     let mut ledger = ledger();
     let id = TaskId::random();
     let late = Stamp(1_000_000);
-    ledger.submit(id, None, CROWD, true, true, late);
+    ledger.submit(id, &[], CROWD, true, true, late);
     let lease = ledger.claim(late).unwrap().lease;
     let error = TaskError { code: ErrorCode::ProcessingFailed, message: String::new(), image: None, details: None };
     ledger.retry(lease, Duration::from_millis(300), &error, late).unwrap();
@@ -47,7 +47,7 @@ fn a_clock_set_back_between_two_starts_delays_nothing_for_longer_than_configured
 fn a_failed_write_leaves_running_tasks_to_their_workers() {
     let mut ledger = ledger();
     let id = TaskId::random();
-    ledger.submit(id, None, CROWD, true, true, Stamp(0));
+    ledger.submit(id, &[], CROWD, true, true, Stamp(0));
     let lease = ledger.claim(Stamp(0)).unwrap().lease;
     let mut again = reload(&ledger, Stamp(90), Interruption::Storage);
     again.expire(Stamp(189));
@@ -60,7 +60,7 @@ fn a_failed_write_leaves_running_tasks_to_their_workers() {
 fn every_task_has_one_timer_and_a_forgotten_one_none() {
     let mut ledger = ledger();
     for i in 0..5 {
-        ledger.submit(TaskId::random(), None, CROWD, true, true, Stamp(i));
+        ledger.submit(TaskId::random(), &[], CROWD, true, true, Stamp(i));
     }
     let lease = ledger.claim(Stamp(5)).unwrap().lease;
     ledger.extend(lease, Stamp(50)).unwrap();
@@ -79,7 +79,7 @@ fn every_task_has_one_timer_and_a_forgotten_one_none() {
 fn the_end_of_time_does_not_loop() {
     let mut ledger = ledger();
     ledger.limits.payload_ttl = Duration::MAX;
-    ledger.submit(TaskId::random(), None, CROWD, true, true, Stamp(0));
+    ledger.submit(TaskId::random(), &[], CROWD, true, true, Stamp(0));
     ledger.expire(Stamp(u64::MAX - 1));
     assert_eq!(ledger.stats().waiting, 1);
 }
@@ -88,8 +88,8 @@ fn the_end_of_time_does_not_loop() {
 fn a_waiting_task_that_is_forgotten_leaves_the_line_to_the_others() {
     let mut ledger = ledger();
     let [disowned, next] = [TaskId::random(), TaskId::random()];
-    ledger.submit(disowned, None, CROWD, true, true, Stamp(0));
-    ledger.submit(next, None, CROWD, true, true, Stamp(1));
+    ledger.submit(disowned, &[], CROWD, true, true, Stamp(0));
+    ledger.submit(next, &[], CROWD, true, true, Stamp(1));
     ledger.forget(disowned);
     assert_eq!(ledger.claim(Stamp(2)).map(|claimed| claimed.lease.id), Some(next));
 }
@@ -98,7 +98,7 @@ fn a_waiting_task_that_is_forgotten_leaves_the_line_to_the_others() {
 fn what_was_given_up_is_known_after_a_start_and_its_payload_kept_no_longer_than_configured() {
     let mut ledger = ledger();
     let id = TaskId::random();
-    ledger.submit(id, None, CROWD, true, true, Stamp(4500));
+    ledger.submit(id, &[], CROWD, true, true, Stamp(4500));
     let lease = ledger.claim(Stamp(4500)).unwrap().lease;
     ledger.bury(lease, error_of(ErrorCode::ProcessingFailed, "it trapped".to_owned()), Stamp(9000)).unwrap();
     let mut again = reload(&ledger, Stamp(9400), Interruption::Process);

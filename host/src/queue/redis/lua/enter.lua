@@ -1,11 +1,12 @@
--- A node joins the queue. ARGV: its name, the fingerprint of the key it seals with, the limits it goes by.
+-- A node joins the queue. ARGV: its name, the fingerprints of its keys, of which the first is the one it seals with and the others
+-- open what was sealed before, with a space between; the limits it goes by.
 -- Takes back what the last process under this name ran when it died, and yields how many tasks that were. Yields -1, and
 -- does nothing, when photographs in the queue were sealed with another key. Without a name it is only told whether it
 -- would be let in.
-local node, fingerprint = ARGV[6], ARGV[7]
+local node, fingerprint = ARGV[6], string.match(ARGV[7], '^%x*')
 
 local known = redis.call('GET', prefix .. 'fingerprint')
-if known ~= fingerprint then
+if not known or not string.find(' ' .. ARGV[7] .. ' ', ' ' .. known .. ' ', 1, true) then
   local sealed = redis.call('ZCARD', overdue) + redis.call('ZCARD', running) + redis.call('ZCOUNT', kept, now, '+inf')
     + redis.call('ZCARD', callbacks)
   if known and sealed > 0 then return -1 end

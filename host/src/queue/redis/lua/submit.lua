@@ -1,6 +1,7 @@
 -- Accepts a task whose payload is there. ARGV: id, hash of the idempotency key or empty, digest of the payload, longest line,
 -- hash of the client or empty, how many of its tasks may wait, how old a task may become until it ends (ms; 0: any age),
--- the sealed address that its end is told to or empty, the trace that it is submitted in or empty, hash of the owner or empty.
+-- the sealed address that its end is told to or empty, the trace that it is submitted in or empty, hash of the owner or empty, and
+-- hash and digest by each older key, all with spaces between.
 -- Yields {'new', id}, {'known', id}, {'conflict'}, {'full', 'overloaded' or 'crowded', milliseconds until there may be room for it
 -- or for its client} or {'bare'} when there is no payload. Whenever the task is not new, its payload is deleted.
 local id, hash, digest, max_length = ARGV[6], ARGV[7], ARGV[8], tonumber(ARGV[9])
@@ -11,12 +12,12 @@ local function refuse(why, more)
   return { why, more }
 end
 
-if hash ~= '' then
-  local entry = redis.call('GET', idempotency_key(hash))
+for by_hash, by_digest in string.gmatch(hash .. ' ' .. digest .. ' ' .. ARGV[16], '(%x+) (%x+)') do
+  local entry = redis.call('GET', idempotency_key(by_hash))
   if entry then
     local known, known_digest = string.match(entry, '^(%x+) (%x+)$')
     if known and current(known) then
-      if known_digest == digest then return refuse('known', known) else return refuse('conflict') end
+      if known_digest == by_digest then return refuse('known', known) else return refuse('conflict') end
     end
   end
 end

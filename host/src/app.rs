@@ -269,7 +269,7 @@ async fn open_queue(config: &Config, node: Option<String>) -> anyhow::Result<Ope
     match &config.queue.url {
         QueueUrl::File(path) => {
             let (path, key_file) = (path.clone(), config.queue.encryption_key_file.clone());
-            let queue = Embedded::open(embedded::Options { path, limits: queue_limits(config), key_file })?;
+            let queue = Embedded::open(&embedded::Options { path, limits: queue_limits(config), key_file })?;
             Ok((Arc::new(queue), None))
         }
         QueueUrl::Redis(url) => {

@@ -132,7 +132,7 @@ impl Embedded {
     ///
     /// # Errors
     /// The file or the key file cannot be used; the error says what to do.
-    pub(crate) fn open(options: Options) -> Result<Self, OpenError> {
+    pub(crate) fn open(options: &Options) -> Result<Self, OpenError> {
         let open = || Self::open_with(options.clone(), Arc::new(System::start()), Box::new(store::open_file));
         // Looked at before it is opened: what is put aside must be the very file that was found damaged.
         let found = aside::identify(&options.path);

@@ -103,7 +103,7 @@ async fn open(order: &Order) -> Arc<dyn Queue> {
         Arc::new(Redis::open(options).await.unwrap())
     } else {
         let options = embedded::Options { path: PathBuf::from(&order.queue), limits, key_file };
-        Arc::new(embedded::Embedded::open(options).unwrap())
+        Arc::new(embedded::Embedded::open(&options).unwrap())
     }
 }
 

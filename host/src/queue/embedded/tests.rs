@@ -212,7 +212,7 @@ async fn a_file_of_a_later_version_is_refused() {
 async fn a_path_that_cannot_be_made_is_refused_in_the_systems_words() {
     let folder = tempfile::tempdir().unwrap();
     fs::write(folder.path().join("data"), "a file where the folder should be").unwrap();
-    let error = why(Embedded::open(options(folder.path(), LIMITS)));
+    let error = why(Embedded::open(&options(folder.path(), LIMITS)));
     assert!(error.contains("os error") && error.contains("queue.url"), "{error}");
 }
 
@@ -282,7 +282,7 @@ async fn a_damaged_queue_is_put_aside_and_an_empty_one_takes_its_place() {
     let mut damaged = whole.clone();
     damaged[whole.len() / 8..].fill(0);
     fs::write(&rig.options.path, &damaged).unwrap();
-    let queue = Embedded::open(rig.options.clone()).unwrap();
+    let queue = Embedded::open(&rig.options).unwrap();
     assert!(queue.status(lost, Duration::ZERO).await.unwrap().is_none());
     let id = submit(&queue, 2).await;
     assert_eq!(claim(&queue).await.lease.id, id);
@@ -300,7 +300,7 @@ async fn a_damaged_queue_is_put_aside_and_an_empty_one_takes_its_place() {
         if words.contains("99") {
             store::tests::set_format(&store::open_file(&rig.options.path).unwrap(), b"99");
         }
-        let error = why(Embedded::open(rig.options.clone()));
+        let error = why(Embedded::open(&rig.options));
         assert!(error.contains(words) && rig.options.path.exists(), "{error}");
     }
     assert_eq!(aside::found_beside(&rig.options.path).len(), 1);

@@ -9,11 +9,13 @@
 //! - `client`: who asks, for the limits of one client.
 //! - `route`: the name of a request's path in metrics and traces.
 //! - `service`: one request: health, limits, and the way into the gateway.
+//! - `places`: who is let in, and who gives way when all seats are taken.
 //! - `body`: a request's body, counted.
 
 mod access;
 mod body;
 mod client;
+mod places;
 mod route;
 mod service;
 
@@ -30,7 +32,6 @@ use crate::queue::Queue;
 use crate::runtime::Desk;
 use crate::runtime::gateway::Gateway;
 use crate::runtime::switch::Switch;
-use crate::telemetry::TraceContext;
 use crate::webhook::Allow;
 use crate::wire::{self, Tls};
 
@@ -64,8 +65,7 @@ pub(crate) async fn run(
     shutdown: CancellationToken,
 ) {
     let (callbacks, body_limit) = (Arc::clone(&config.callbacks), config.body_limit);
-    let (trace, shut) = (TraceContext::default(), shutdown.clone());
-    let desk = Desk::new(queue, Caller::Stranger, trace, callbacks, body_limit, shut);
+    let desk = Desk::new(queue, Caller::Stranger, callbacks, body_limit, shutdown.clone());
     let limits = config.wire;
     let service = Arc::new(Service::new(config, gateways, desk));
     wire::serve(listener, tls, limits, service, shutdown).await;

@@ -26,13 +26,11 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use wasmtime_wasi_nn::wit::WasiNnCtx;
-
 use self::choice::Table;
 use self::network::Backend;
 pub(crate) use self::network::{Network, Placement};
 pub(crate) use self::processor::{bf16_instructions, int8_instructions};
-use self::registry::Graphs;
+pub(crate) use self::registry::Graphs;
 pub(crate) use self::tensor::Port;
 use self::watchdog::Watchdog;
 use crate::telemetry::TraceContext;
@@ -331,10 +329,9 @@ impl Nn {
     }
 
     /// What one store sees. Waiting for a session and running it end at `deadline`, when they answer an error. Guests
-    /// load graphs by name; each inference is a span of `trace`; bringing their own is refused, since there is no backend that would take them.
-    pub(crate) fn context(&self, deadline: Instant, trace: &TraceContext) -> WasiNnCtx {
-        let graphs = Graphs::new(&self.networks, &self.watchdog, deadline, trace);
-        WasiNnCtx::new([], graphs.into())
+    /// load graphs by name; each inference is a span of `trace`.
+    pub(crate) fn graphs_until(&self, deadline: Instant, trace: &TraceContext) -> Graphs {
+        Graphs::new(&self.networks, &self.watchdog, deadline, trace)
     }
 
     /// All graphs, as they were given.

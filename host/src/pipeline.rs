@@ -7,9 +7,11 @@
 //!
 //! - `cache`: analyses of photographs that were analysed before.
 //! - `report`: the result as clients read it.
+//! - `sound`: whether what components answer can be worked with.
 
 pub(crate) mod cache;
 pub(crate) mod report;
+mod sound;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -25,7 +27,7 @@ use crate::runtime::bindings::analyze::{Embed, Failure, Settings};
 use crate::runtime::bindings::score::{self, Rejection, Verdict, Which};
 use crate::runtime::bindings::types::{Analysis, Face, Timing};
 use crate::runtime::scorer::Scorer;
-use crate::runtime::{CallError, Cancel};
+use crate::runtime::{CallError, Cancel, brief};
 use crate::task::{ErrorCode, NonFrontal, Payload, TaskError, Wishes};
 use crate::telemetry::{Span, TraceContext, metrics};
 
@@ -159,8 +161,12 @@ impl Pipeline {
         }
         drop(span);
         let verdict = scored.map_err(|error| Failed::of_call(&error, deadline))?.map_err(|no| rejected(&no))?;
-        let faces = compared(&analyses, &verdict)
-            .ok_or_else(|| Failed::Again(failure("the scorer named faces that the analyzer did not find".into())))?;
+        let unsound = |what: &str| {
+            let generation = self.scorer.generation().generation;
+            Failed::Again(failure(format!("the scorer (generation {generation}) answered {what}")))
+        };
+        sound::verdict(&verdict).map_err(|what| unsound(&what))?;
+        let faces = compared(&analyses, &verdict).ok_or_else(|| unsound("faces that the analyzer did not find"))?;
         let timings = Timings { score: scoring.elapsed(), total: start.elapsed() };
         let components = [("analyzer", self.analyzer.generation()), ("scorer", self.scorer.generation())];
         let result =
@@ -191,10 +197,10 @@ impl Pipeline {
 
     /// Whether each face looks into the camera.
     pub(crate) async fn frontal(self: Arc<Self>, faces: Vec<Face>) -> Result<Vec<bool>, CallError> {
-        let slot = crate::runtime::Slot::Scorer;
+        let (slot, generation) = (crate::runtime::Slot::Scorer, self.scorer.generation().generation);
         tokio::task::spawn_blocking(move || self.scorer.frontal(&faces, Cancel::default()))
             .await
-            .unwrap_or(Err(CallError::Cancelled { slot }))
+            .unwrap_or(Err(CallError::Cancelled { slot, generation }))
     }
 
     /// The analysis of one photograph, from the cache if there is one and it has it. Only analyses are kept: a photograph that
@@ -253,7 +259,8 @@ impl Pipeline {
         let (answer, answered) = oneshot::channel();
         tokio::task::spawn_blocking(move || {
             let settings = Settings { embed, ..pipeline.policy.settings.clone() };
-            let (nn, trace) = (&pipeline.policy.nn, span.context());
+            let (nn, trace, generation) =
+                (&pipeline.policy.nn, span.context(), pipeline.analyzer.generation().generation);
             let (analysis, spent) = pipeline.analyzer.analyze(nn, &photograph, &settings, deadline, cancel, &trace);
             metrics().step_seconds.of(["analyze"]).observe(start.elapsed().as_secs_f64());
             if !matches!(analysis, Ok(Ok(_))) {
@@ -262,11 +269,14 @@ impl Pipeline {
             drop(span);
             // Whoever waits for it may be gone.
             let _ = answer.send(match analysis {
-                Ok(Ok(analysis)) => {
-                    note_steps(&analysis);
-                    Ok(analysis)
-                }
-                Ok(Err(failure)) => Err(Trouble::Photograph(failure)),
+                Ok(Ok(analysis)) => match sound::analysis(&analysis) {
+                    Ok(()) => {
+                        note_steps(&analysis);
+                        Ok(analysis)
+                    }
+                    Err(what) => Err(Trouble::Analyzer(generation, format!("answered {what}"))),
+                },
+                Ok(Err(failure)) => Err(Trouble::of_failure(failure, generation)),
                 Err(error) => Err(Trouble::Call(error)),
             });
             // The core is busy until the instance's memory is cleared, but the analysis need not wait for that.
@@ -289,32 +299,46 @@ impl Pipeline {
     }
 }
 
-/// Counts what an analyzer says of its steps. It is a guest: what is no duration is left out.
+/// Counts what an analyzer says of its steps.
 fn note_steps(analysis: &Analysis) {
     for Timing { step, milliseconds } in &analysis.timings {
-        if milliseconds.is_finite() && *milliseconds >= 0.0 {
-            metrics().step_seconds.of([step.as_str()]).observe(milliseconds / 1e3);
-        }
+        metrics().step_seconds.of([step.as_str()]).observe(milliseconds / 1e3);
     }
 }
 
 /// Why one photograph was not analysed.
 enum Trouble {
-    Photograph(Failure),
+    Photograph(ErrorCode, String),
+    /// The analyzer of this generation is at fault, and how.
+    Analyzer(u32, String),
     Call(CallError),
     Late,
     Thread(String),
 }
 
 impl Trouble {
+    /// What the analyzer of this generation said of a photograph.
+    fn of_failure(failure: Failure, generation: u32) -> Self {
+        match failure {
+            Failure::InvalidImage(text) => Self::Photograph(ErrorCode::InvalidImage, brief(&text)),
+            Failure::UnsupportedFormat(text) => Self::Photograph(ErrorCode::UnsupportedFormat, brief(&text)),
+            Failure::ImageTooLarge(text) => Self::Photograph(ErrorCode::ImageTooLarge, brief(&text)),
+            Failure::Inference(text) => {
+                Self::Analyzer(generation, format!("says that inference failed: {}", brief(&text)))
+            }
+        }
+    }
+
     fn of_photograph(self, image: u8, deadline: Instant) -> Failed {
-        let fault = |code, message| Failed::Final(TaskError { code, message, image: Some(image), details: None });
         match self {
-            Self::Photograph(Failure::InvalidImage(text)) => fault(ErrorCode::InvalidImage, text),
-            Self::Photograph(Failure::UnsupportedFormat(text)) => fault(ErrorCode::UnsupportedFormat, text),
-            Self::Photograph(Failure::ImageTooLarge(text)) => fault(ErrorCode::ImageTooLarge, text),
-            Self::Photograph(Failure::Inference(_)) | Self::Late if Instant::now() >= deadline => late(),
-            Self::Photograph(Failure::Inference(text)) => Failed::Again(failure(format!("inference failed: {text}"))),
+            Self::Photograph(code, message) => {
+                Failed::Final(TaskError { code, message, image: Some(image), details: None })
+            }
+            // Inference ends with the task's time, and then is no fault of the analyzer's.
+            Self::Analyzer(..) | Self::Late if Instant::now() >= deadline => late(),
+            Self::Analyzer(generation, what) => {
+                Failed::Again(failure(format!("the analyzer (generation {generation}) {what}")))
+            }
             Self::Call(error) => Failed::of_call(&error, deadline),
             Self::Late => late(),
             Self::Thread(text) => Failed::Again(failure(format!("the analyzer's thread broke off: {text}"))),
@@ -340,8 +364,9 @@ impl Failed {
         match error {
             CallError::Cancelled { .. } => Self::Cancelled,
             // Its own bound, which may lie before the task's.
-            CallError::Deadline { slot, .. } if Instant::now() < deadline => timeout(format!(
-                "the {slot} took longer than components.{slot}.deadline; send smaller photographs, or raise that"
+            CallError::Deadline { slot, generation } if Instant::now() < deadline => timeout(format!(
+                "the {slot} (generation {generation}) took longer than components.{slot}.deadline; send smaller photographs, or \
+                 raise that"
             )),
             CallError::Deadline { .. } => late(),
             CallError::Trap { .. } if Instant::now() >= deadline => late(),
@@ -396,7 +421,7 @@ fn rejected(rejection: &Rejection) -> Failed {
             ),
             json!({ "pose": report::pose(&turned.pose) }),
         ),
-        Rejection::Incomparable(text) => failure(format!("the faces cannot be compared: {text}")),
+        Rejection::Incomparable(text) => failure(format!("the faces cannot be compared: {}", brief(text))),
     })
 }
 

@@ -12,7 +12,9 @@
 //! - `waits`: what a guest waits for in the host, within its time.
 //! - `limits`: the meter that bounds memory, tables and time of one store.
 //! - `bindings`: the worlds of `wit/` as Rust types.
+//! - `inference`: `wasi:nn`, as an analyzer sees it.
 //! - `tasks`: the queue, as a gateway sees it.
+//! - `seat`: what one request to a gateway takes, and what it waits for.
 //! - `slots`: where components can be plugged in.
 //! - `slot`: one plugged-in component, from its bytes to a call on a fresh store.
 //! - `switch`: what serves now, what is tried beside it, and what served before.
@@ -28,11 +30,13 @@ pub(crate) mod canary;
 mod engine;
 pub(crate) mod gateway;
 mod guest;
+mod inference;
 pub(crate) mod limits;
 #[cfg(test)]
 mod pace;
 pub(crate) mod portable;
 pub(crate) mod scorer;
+mod seat;
 mod slot;
 mod slots;
 pub(crate) mod switch;
@@ -45,7 +49,9 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::artifact::{Cache, CacheError, Source};
 pub(crate) use self::engine::{Clockwork, Sizes};
+pub(crate) use self::guest::brief;
 pub(crate) use self::limits::{Cancel, Limits};
+pub(crate) use self::seat::{Seat, Stage};
 pub(crate) use self::slots::Slot;
 pub(crate) use self::tasks::Desk;
 
@@ -113,10 +119,12 @@ pub(crate) enum CallError {
         generation: u32,
     },
     /// The host stopped it, since nobody waits for its answer any more.
-    #[error("the {slot} was stopped")]
+    #[error("the {slot} (generation {generation}) was stopped")]
     Cancelled {
         /// Which component.
         slot: Slot,
+        /// Which of the slot's components.
+        generation: u32,
     },
     /// It broke a rule of the sandbox or panicked.
     #[error("the {slot} (generation {generation}) trapped: {reason}")]

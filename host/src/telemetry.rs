@@ -98,9 +98,7 @@ pub(crate) struct InitError(Box<dyn std::error::Error + Send + Sync>);
 /// Sets the log up for the whole process; call it once, before the first event.
 pub(crate) fn init(config: &Config) -> Result<(), InitError> {
     let terminal = io::stderr().is_terminal();
-    // This crate logs every mistake of a guest as an error: a guest could flood the log. `nn` says what matters.
-    let silenced = "wasmtime_wasi_nn=off".parse().map_err(|error| InitError(Box::new(error)))?;
-    let mut filter = EnvFilter::builder().parse_lossy(&config.log.0).add_directive(silenced);
+    let mut filter = EnvFilter::builder().parse_lossy(&config.log.0);
     // What the collector's client says of its requests would show the secrets in their headers.
     for client in ["ureq=off", "ureq_proto=off"] {
         filter = filter.add_directive(client.parse().map_err(|error| InitError(Box::new(error)))?);

@@ -5,11 +5,14 @@
 //!
 //! # Layout
 //!
-//! - `connection`: one socket from accept to close.
+//! - `connection`: one socket from accept to close. `patience`: its limit on clients that do not read.
+//! - `idle`: who leaves when somebody new finds no seat.
 //! - `problem`: refusals as RFC 9457 documents.
 //! - `tls`: the certificate that is shown.
 
 mod connection;
+mod idle;
+mod patience;
 mod problem;
 pub(crate) mod tls;
 
@@ -20,7 +23,7 @@ use std::time::Duration;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
@@ -28,6 +31,7 @@ use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 use crate::telemetry::{Counted, metrics};
 
 use self::connection::Door;
+use self::idle::{Idle, Presence};
 pub(crate) use self::problem::{busy, challenge, closing, full, problem, retry_later};
 pub(crate) use self::tls::Tls;
 
@@ -36,9 +40,10 @@ pub(crate) use self::tls::Tls;
 pub(crate) struct Limits {
     /// Which listener it is, for the metrics.
     pub(crate) listener: &'static str,
-    /// Connections at once; more wait in the kernel's backlog.
+    /// Connections at once. For one more the longest idle one is closed; where none is idle, it waits.
     pub(crate) max_connections: usize,
-    /// How long a client may take for the handshake of TLS, to send a request's head, or to stay idle between two requests.
+    /// How long a client may take for the handshake of TLS, to send a request's head, to stay idle between two requests, or to read
+    /// nothing of an answer.
     pub(crate) header_timeout: Duration,
     /// How long requests may go on after the host was asked to stop.
     pub(crate) drain_timeout: Duration,
@@ -64,24 +69,25 @@ pub(crate) async fn serve<S: Service>(
     shutdown: CancellationToken,
 ) {
     let door = Arc::new(Door { tls, header_timeout: limits.header_timeout });
-    let seats = Arc::new(Semaphore::new(limits.max_connections));
+    let (seats, idle) = (Arc::new(Semaphore::new(limits.max_connections)), Arc::new(Idle::default()));
     let mut connections = JoinSet::new();
     loop {
-        let seat = tokio::select! {
-            seat = Arc::clone(&seats).acquire_owned() => seat,
-            () = shutdown.cancelled() => break,
-        };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => break,
         };
         match accepted {
             Ok((stream, peer)) => {
+                let seat = tokio::select! {
+                    seat = find_seat(&seats, &idle) => seat,
+                    () = shutdown.cancelled() => break,
+                };
                 metrics().accepted_connections.of([limits.listener]).inc();
                 let open = Counted::in_gauge(metrics().connections.of([limits.listener]));
                 let (door, service, shutdown) = (Arc::clone(&door), Arc::clone(&service), shutdown.clone());
+                let presence = Presence::new(&idle);
                 connections.spawn(async move {
-                    connection::serve(stream, peer, &door, service, shutdown).await;
+                    connection::serve(stream, peer, &door, service, presence, shutdown).await;
                     drop((seat, open));
                 });
             }
@@ -101,5 +107,22 @@ pub(crate) async fn serve<S: Service>(
             connections = connections.len(),
             "requests were cut off: they went on past server.drain_timeout"
         );
+    }
+}
+
+/// A seat for one who is at the door. When there is none, the connection that has been idle the longest is closed.
+async fn find_seat(seats: &Arc<Semaphore>, idle: &Idle) -> Option<OwnedSemaphorePermit> {
+    if let Ok(seat) = Arc::clone(seats).try_acquire_owned() {
+        return Some(seat);
+    }
+    let freed = Arc::clone(seats).acquire_owned();
+    tokio::pin!(freed);
+    // One leaves for one who comes.
+    let mut leaves = idle.send_away();
+    loop {
+        tokio::select! {
+            seat = &mut freed => return seat.ok(),
+            () = idle.more(), if !leaves => leaves = idle.send_away(),
+        }
     }
 }

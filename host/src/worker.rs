@@ -184,7 +184,16 @@ async fn attempt(
         End::Settle(Outcome::Failure(error)) | End::Bury(error) => error.code.as_str(),
     };
     let dead = matches!(end, End::Bury(_));
-    tracing::info!(id = %lease.id, ended, dead, waited_ms = age.as_millis(), "task ended");
+    // What is no photograph's fault is told, with the component that it is the fault of.
+    let reason = match &end {
+        End::Settle(Outcome::Failure(error)) | End::Bury(error)
+            if [ErrorCode::ProcessingFailed, ErrorCode::Timeout].contains(&error.code) =>
+        {
+            Some(error.message.as_str())
+        }
+        _ => None,
+    };
+    tracing::info!(id = %lease.id, ended, dead, reason, waited_ms = age.as_millis(), "task ended");
     let (outcome, code) = match &end {
         End::Settle(Outcome::Success(_)) => ("success", "none"),
         End::Settle(Outcome::Failure(error)) => ("failure", error.code.as_str()),

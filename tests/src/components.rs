@@ -19,6 +19,20 @@ pub fn endless(world: &str) -> Vec<u8> {
     })
 }
 
+/// A component of this world, which imports nothing, whose every function asks for larger tables until it gets none, and then
+/// traps.
+pub fn tabular(world: &str) -> Vec<u8> {
+    component(world, |module| {
+        let text = wasmprinter::print_bytes(module).expect("a module of ours");
+        let grow =
+            "(loop (br_if 0 (i32.ne (table.grow $hoard (ref.null func) (i32.const 1000)) (i32.const -1)))) unreachable";
+        let text = text.replace("unreachable", grow);
+        let inside = text.find("(module").expect("it is a module") + "(module".len();
+        wat::parse_str([&text[..inside], " (table $hoard 1 funcref)", &text[inside..]].concat())
+            .expect("one more table")
+    })
+}
+
 /// A component of this world that imports an interface beside it, as `wasi:sockets/tcp@0.2.12`.
 pub fn greedy(world: &str, import: &str) -> Vec<u8> {
     let mut resolve = contract().0;
@@ -98,5 +112,6 @@ mod tests {
             assert!(trapping.starts_with(b"\0asm\x0d\0\x01\0"), "{world}");
             assert!(wasmprinter::print_bytes(endless).unwrap().contains("loop"), "{world}");
         }
+        assert!(wasmprinter::print_bytes(tabular("scorer")).unwrap().contains("table.grow"));
     }
 }

@@ -5,6 +5,7 @@
 //!
 //! # Layout
 //!
+//! - [`hostile`]: components that attack the host; [`others`]: ordinary clients beside an attack.
 //! - [`host`]: the process, from start to whatever end a test gives it.
 //! - [`gpu`]: what the host computes on.
 //! - [`operator`]: a client of the operators' listener.
@@ -37,10 +38,12 @@ pub mod fleet;
 pub mod form;
 pub mod gpu;
 pub mod host;
+pub mod hostile;
 pub mod http;
 pub mod languages;
 pub mod load;
 pub mod operator;
+pub mod others;
 pub mod photos;
 pub mod proxy;
 pub mod raw;

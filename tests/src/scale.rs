@@ -1,4 +1,4 @@
-//! How much a test of reliability does.
+//! How much a test of reliability, or an attack, does.
 //!
 //! Owns the one knob: `VISAVIS_SOAK` set to anything but `0` asks for the full figures. Must never know what is counted.
 
@@ -19,14 +19,20 @@ pub fn scale<T>(test: T, soak: T) -> T {
 /// One run of a scenario, which ends in a line of what it counted.
 #[derive(Debug)]
 pub struct Run {
+    suite: &'static str,
     name: &'static str,
     start: Instant,
 }
 
 impl Run {
-    /// Begins.
+    /// Begins a scenario of reliability.
     pub fn of(name: &'static str) -> Self {
-        Self { name, start: Instant::now() }
+        Self { suite: "reliability", name, start: Instant::now() }
+    }
+
+    /// Begins an attack.
+    pub fn attack(name: &'static str) -> Self {
+        Self { suite: "hostile", ..Self::of(name) }
     }
 
     /// So long it has run.
@@ -36,7 +42,7 @@ impl Run {
 
     /// Says what was counted. It is seen also when the test passes: the line goes past the capture of its output.
     pub fn counted(&self, figures: &str) {
-        let line = format!("reliability: {}: {figures}; {:.1} s\n", self.name, self.took().as_secs_f64());
+        let line = format!("{}: {}: {figures}; {:.1} s\n", self.suite, self.name, self.took().as_secs_f64());
         // Nobody may be listening.
         let _ = std::io::stderr().write_all(line.as_bytes());
     }

@@ -23,6 +23,14 @@ pub enum Conduct {
     Endless,
     /// It waits within one call of the host for so long.
     Sleep(Duration),
+    /// It calls itself for ever.
+    Recurse,
+    /// It answers a score that is no number.
+    NotNumbers,
+    /// It decides by a face that was not found.
+    Elsewhere,
+    /// It says at length and in many lines that nothing can be compared.
+    Text,
 }
 
 /// A scorer that does so when the first photograph is `width` pixels wide, or always.
@@ -39,6 +47,10 @@ pub fn scorer(conduct: Conduct, width: Option<u32>) -> Vec<u8> {
         Conduct::Slow(time) => (4, time),
         Conduct::Endless => (5, Duration::ZERO),
         Conduct::Sleep(time) => (6, time),
+        Conduct::Recurse => (7, Duration::ZERO),
+        Conduct::NotNumbers => (8, Duration::ZERO),
+        Conduct::Elsewhere => (9, Duration::ZERO),
+        Conduct::Text => (10, Duration::ZERO),
     };
     let milliseconds = u32::try_from(time.as_millis()).expect("less than seven weeks");
     let found: Vec<_> = memchr::memmem::find_iter(&component, MARK).collect();

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the suite of reliability and the queue's random histories at their full figures.
+//! `cargo xtask soak`: the suites of reliability and of attacks, and the queue's random histories, at their full figures.
 //!
 //! Knows which tests belong to it and how they are asked for more. Must never know what they count; they say it themselves.
 
@@ -29,9 +29,9 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     let start = Instant::now();
     let name = options.name.as_deref().unwrap_or_default();
     let histories = options.histories.to_string();
-    let tests = ["--test", "reliability", "--", name, "--test-threads=1", "--nocapture"];
-    test(workspace, &tests, &[("VISAVIS_SOAK", "1")]).context("the suite of reliability failed")?;
-    // A name may mean a test of the suite, and then no history; the other way round the suite has run nothing.
+    let tests = ["--test", "reliability", "--test", "hostile", "--", name, "--test-threads=1", "--nocapture"];
+    test(workspace, &tests, &[("VISAVIS_SOAK", "1")]).context("the suite of reliability or that of attacks failed")?;
+    // A name may mean a test of the suites, and then no history; the other way round the suite has run nothing.
     if HISTORIES.contains(name) || name.contains(HISTORIES) {
         let tests = ["--bin", "visavis", "--", HISTORIES, "--test-threads=1", "--nocapture"];
         test(workspace, &tests, &[("PROPTEST_CASES", &histories)]).context("the random histories failed")?;

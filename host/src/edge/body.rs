@@ -1,6 +1,7 @@
 //! A request's body, counted.
 //!
-//! Owns the promise that no guest reads more than the limit, whatever the client declared. Must never keep a byte.
+//! Owns the promise that no guest reads more than the limit, whatever the client declared, and that no client is waited for when
+//! its seat is needed. Must never keep a byte.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +10,10 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 use wasmtime_wasi_http::Error;
+
+use crate::runtime::{Seat, Stage};
 
 /// Tells how far a body was read. Clones share it.
 #[derive(Clone, Debug, Default)]
@@ -19,12 +23,18 @@ pub(super) struct Progress(Arc<Marks>);
 struct Marks {
     overflow: AtomicBool,
     end: AtomicBool,
+    cut: AtomicBool,
 }
 
 impl Progress {
     /// Whether more than the limit was sent.
     pub(super) fn has_overflown(&self) -> bool {
         self.0.overflow.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was waited for until somebody else needed the seat.
+    pub(super) fn was_cut_off(&self) -> bool {
+        self.0.cut.load(Ordering::Relaxed)
     }
 
     /// Whether it was read to its end. What is left of it stands before the connection's next request.
@@ -39,12 +49,15 @@ pub(super) struct Counted {
     left: u64,
     limit: u64,
     progress: Progress,
+    seat: Arc<Seat>,
+    hurried: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Counted {
     /// Lets at most `limit` bytes through.
-    pub(super) fn new(inner: Incoming, limit: u64, progress: Progress) -> Self {
-        let body = Self { inner, left: limit, limit, progress };
+    pub(super) fn new(inner: Incoming, limit: u64, progress: Progress, seat: Arc<Seat>) -> Self {
+        let hurried = Box::pin(seat.hurried().cancelled_owned());
+        let body = Self { inner, left: limit, limit, progress, seat, hurried };
         body.note_end();
         body
     }
@@ -61,7 +74,13 @@ impl Body for Counted {
     type Error = Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
-        let frame = ready!(Pin::new(&mut self.inner).poll_frame(context));
+        let Poll::Ready(frame) = Pin::new(&mut self.inner).poll_frame(context) else {
+            self.seat.enter(Stage::Receiving);
+            ready!(self.hurried.as_mut().poll(context));
+            self.progress.0.cut.store(true, Ordering::Relaxed);
+            return Poll::Ready(Some(Err(Error::ConnectionReadTimeout)));
+        };
+        self.seat.enter(Stage::Computing);
         self.note_end();
         let Some(frame) = frame else {
             self.progress.0.end.store(true, Ordering::Relaxed);
@@ -69,6 +88,7 @@ impl Body for Counted {
         };
         let frame = frame.map_err(Error::from)?;
         if let Some(data) = frame.data_ref() {
+            self.seat.receive(data.len());
             match self.left.checked_sub(data.len() as u64) {
                 Some(left) => self.left = left,
                 None => {

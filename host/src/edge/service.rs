@@ -11,12 +11,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Collected, Full};
 use hyper::body::{Body, Incoming};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::Error;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
 use super::body::{Counted, Progress};
+use super::places::{Lack, Places};
 use super::{Config, access, client, route};
 use crate::auth::Caller;
 use crate::runtime::gateway::Gateway;
@@ -33,16 +33,13 @@ pub(super) struct Service {
     config: Config,
     gateways: Arc<Switch<Gateway>>,
     desk: Desk,
-    permits: Semaphore,
-    /// One permit a KiB.
-    bodies: Semaphore,
+    places: Places,
 }
 
 impl Service {
     pub(super) fn new(config: Config, gateways: Arc<Switch<Gateway>>, desk: Desk) -> Self {
-        let kibibytes = usize::try_from(config.body_memory >> 10).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS);
-        let (permits, bodies) = (Semaphore::new(config.concurrency), Semaphore::new(kibibytes));
-        Self { config, gateways, desk, permits, bodies }
+        let places = Places::new(config.concurrency, config.body_memory);
+        Self { config, gateways, desk, places }
     }
 
     async fn ready(&self) -> Response<HyperOutgoingBody> {
@@ -73,21 +70,28 @@ impl Service {
             // A key is for the host: a component has no use for one, and might be somebody else's.
             request.headers_mut().remove(header::AUTHORIZATION);
         }
-        let Ok(_permit) = self.permits.try_acquire() else {
-            return closing(busy("overloaded", "as many requests are being read as server.concurrency allows", 1));
-        };
-        let Ok(_body) = self.bodies.try_acquire_many(self.kibibytes(request.body())) else {
-            return closing(busy("overloaded", "as many bytes are being read as server.body_memory allows", 1));
+        let seat = match self.places.take(self.kibibytes(request.body())).await {
+            Ok(seat) => seat,
+            Err(full) => return overloaded(full),
         };
         let client = client::identity(peer, self.config.client_address_header.as_ref(), request.headers());
-        let desk = Desk { client: Some(client), caller, trace, ..self.desk.clone() };
         let progress = Progress::default();
-        let request = request.map(|body| Counted::new(body, self.config.body_limit, progress.clone()));
+        let counted = |body| Counted::new(body, self.config.body_limit, progress.clone(), Arc::clone(&seat));
+        let request = request.map(counted);
+        let desk = self.desk.of(client, caller, trace, seat);
         let deadline = Instant::now() + self.config.request_timeout;
         let answered = tokio::time::timeout_at(deadline.into(), self.pass_on(request, &desk, deadline)).await;
         // A gateway sees no more than a broken body, so the host words this refusal.
         if progress.has_overflown() {
             return self.too_large();
+        }
+        if progress.was_cut_off() {
+            return closing(busy(
+                "overloaded",
+                "the host was waited for by more requests than server.concurrency and server.body_memory allow, and the body of \
+                 this one came the slowest",
+                1,
+            ));
         }
         match answered {
             Ok(Ok(response)) if progress.is_at_end() => response,
@@ -131,7 +135,7 @@ impl Service {
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await.map(Collected::to_bytes) else {
             // The client's doing: it went away, or its body broke a limit.
-            return Err(CallError::Cancelled { slot: Slot::Gateway });
+            return Err(stopped(&pick.work));
         };
         let whole = || Full::new(body.clone()).map_err(|never: Infallible| -> Error { match never {} });
         let again = || Request::from_parts(head.clone(), whole());
@@ -140,7 +144,7 @@ impl Service {
         // It is not the gateway's fault when a client took most of the time to send its body.
         let blameless = tried.is_err() && left < self.config.request_timeout / 2;
         let took = start.elapsed();
-        match tried.unwrap_or(Err(CallError::Cancelled { slot: Slot::Gateway })) {
+        match tried.unwrap_or_else(|_| Err(stopped(&pick.work))) {
             Ok(response) if !response.status().is_server_error() => {
                 self.gateways.observe(&pick, Some(took));
                 Ok(response)
@@ -177,7 +181,7 @@ impl Service {
         let desk = Desk { trace: span.context(), ..desk.clone() };
         let answered = tokio::select! {
             answered = gateway.handle(request, desk, self.config.request_timeout) => answered,
-            () = retired.cancelled() => Err(CallError::Cancelled { slot: Slot::Gateway }),
+            () = retired.cancelled() => Err(stopped(gateway)),
         };
         if answered.is_err() {
             span.fail("gateway_failed");
@@ -244,6 +248,10 @@ impl wire::Service for Service {
     }
 }
 
+fn stopped(gateway: &Gateway) -> CallError {
+    CallError::Cancelled { slot: Slot::Gateway, generation: gateway.generation().generation }
+}
+
 /// What a trace tells of a request: neither its path nor who sent it.
 fn describe(span: &mut Span, method: &Method, route: &'static str, status: StatusCode) {
     if span.is_traced() {
@@ -260,6 +268,14 @@ fn describe(span: &mut Span, method: &Method, route: &'static str, status: Statu
 fn name_of(method: &Method) -> &str {
     let known = [Method::GET, Method::HEAD, Method::POST, Method::PUT, Method::DELETE, Method::OPTIONS, Method::PATCH];
     if known.contains(method) { method.as_str() } else { "_OTHER" }
+}
+
+fn overloaded(full: Lack) -> Response<HyperOutgoingBody> {
+    let why = match full {
+        Lack::Seats => "as many requests are being read as server.concurrency allows",
+        Lack::Bodies => "as many bytes are being read as server.body_memory allows",
+    };
+    closing(busy("overloaded", why, 1))
 }
 
 fn only_get() -> Response<HyperOutgoingBody> {

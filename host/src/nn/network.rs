@@ -33,6 +33,9 @@ pub(crate) enum ComputeError {
     /// The guest used the older interface, which keeps tensors between calls.
     #[error("graph '{graph}': tensors are not kept between calls; hand all inputs to one compute")]
     Stateful { graph: String },
+    /// Too many of the store's computations have failed.
+    #[error("graph '{graph}': {failures} computations of this instance have failed, and it may make no more")]
+    Failing { graph: String, failures: u32 },
     /// The store's deadline came first.
     #[error("graph '{graph}': timed out {phase}")]
     TimedOut { graph: String, phase: &'static str },

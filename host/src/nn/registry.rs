@@ -4,6 +4,7 @@
 //! which library runs a graph.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
 use wasmtime_wasi_nn::backend::{BackendError, BackendExecutionContext, BackendGraph, Id, NamedTensor};
@@ -13,6 +14,9 @@ use wasmtime_wasi_nn::{ExecutionContext, Graph, GraphRegistry};
 use super::network::{ComputeError, Network};
 use super::watchdog::Watchdog;
 use crate::telemetry::TraceContext;
+
+/// So many computations of one store may fail in the library. Each is told in the log, which a guest could flood.
+const FAILURES: u32 = 8;
 
 /// The named graphs of one store. Making one costs an allocation or two a graph.
 pub(crate) struct Graphs(Vec<(Arc<Network>, Graph)>);
@@ -24,9 +28,11 @@ impl Graphs {
         deadline: Instant,
         trace: &TraceContext,
     ) -> Self {
+        let failures = Arc::new(AtomicU32::new(0));
         let timed = |network: &Arc<Network>| {
             let (network, watchdog, trace) = (Arc::clone(network), Arc::clone(watchdog), trace.clone());
-            let timed = Timed { network: Arc::clone(&network), watchdog, deadline, trace };
+            let failures = Arc::clone(&failures);
+            let timed = Timed { network: Arc::clone(&network), watchdog, deadline, trace, failures };
             let boxed: Box<dyn BackendGraph> = Box::new(timed);
             (network, Graph::from(boxed))
         };
@@ -51,6 +57,8 @@ struct Timed {
     watchdog: Arc<Watchdog>,
     deadline: Instant,
     trace: TraceContext,
+    /// Of all graphs of the store together.
+    failures: Arc<AtomicU32>,
 }
 
 impl BackendGraph for Timed {
@@ -71,9 +79,13 @@ impl BackendExecutionContext for Timed {
         if span.is_traced() {
             span.set("visavis.model", self.network.name().to_owned());
         }
-        let outputs = self.network.compute(&inputs, self.deadline, &self.watchdog);
-        if outputs.is_err() {
+        let outputs = match self.failures.load(Ordering::Relaxed) {
+            ..FAILURES => self.network.compute(&inputs, self.deadline, &self.watchdog),
+            FAILURES.. => Err(ComputeError::Failing { graph: self.network.name().to_owned(), failures: FAILURES }),
+        };
+        if let Err(error) = &outputs {
             span.fail("inference_failed");
+            self.failures.fetch_add(u32::from(!error.is_the_guests()), Ordering::Relaxed);
         }
         outputs.map(Some).map_err(refuse)
     }
@@ -195,6 +207,21 @@ mod tests {
         assert!(error.starts_with("host: graph 'sum' failed: "), "{error}");
         let outputs = context.compute_with_io(vec![good(), floats("a", &[1, 3], &[10.0; 3])]).unwrap();
         assert_eq!(outputs[0].tensor.data, bytes_of(&[11.0_f32, 12.0, 13.0]));
+    }
+
+    #[test]
+    fn who_fails_again_and_again_computes_no_more() {
+        let nn = fixture::start("sum", fixture::sum(&[ANY, Some(3)]));
+        let mut context = context(&nn, "sum", soon());
+        // Two rows cannot be added to five.
+        let misfits = || vec![floats("a", &[2, 3], &[0.0; 6]), floats("b", &[5, 3], &[0.0; 15])];
+        for _ in 0..FAILURES {
+            assert!(refusal(context.compute_with_io(misfits())).starts_with("host: graph 'sum' failed: "));
+        }
+        let good = || ["a", "b"].map(|name| floats(name, &[1, 3], &[0.0; 3])).into();
+        let refused = "graph 'sum': 8 computations of this instance have failed, and it may make no more";
+        assert_eq!(refusal(context.compute_with_io(good())), refused);
+        assert!(self::context(&nn, "sum", soon()).compute_with_io(good()).is_ok(), "another instance starts anew");
     }
 
     #[test]

@@ -5,13 +5,12 @@
 
 use std::time::Instant;
 
-use wasmtime_wasi_nn::wit::{WasiNnCtx, WasiNnView};
-
 use super::artifact::Cache;
 use super::bindings::analyze::{Failure, Settings};
 use super::bindings::analyzer::AnalyzerPre;
 use super::bindings::types::Analysis;
 use super::guest::{self, Guest};
+use super::inference::{self, Inference};
 use super::limits::Cancel;
 use super::slot::{self, Plugged, Spent};
 use super::{CallError, Candidate, Clockwork, Generation, LoadError, Slot};
@@ -19,16 +18,14 @@ use crate::nn::Nn;
 use crate::telemetry::TraceContext;
 
 /// The component that analyses photographs, ready to be instantiated.
-pub(crate) struct Analyzer(Plugged<AnalyzerPre<Guest<WasiNnCtx>>>);
+pub(crate) struct Analyzer(Plugged<AnalyzerPre<Guest<Inference>>>);
 
 impl Analyzer {
     /// Compiles the component and checks that it fits its world.
     pub(crate) fn load(clockwork: &Clockwork, cache: &Cache, candidate: Candidate) -> Result<Self, LoadError> {
         let link = |linker: &mut _| {
             guest::link_wasi_sync(linker)?;
-            wasmtime_wasi_nn::wit::add_to_linker(linker, |guest: &mut Guest<WasiNnCtx>| {
-                WasiNnView::new(&mut guest.table, &mut guest.extra)
-            })
+            inference::link(linker)
         };
         slot::plug(clockwork, cache, Slot::Analyzer, candidate, link, AnalyzerPre::new).map(Self)
     }
@@ -45,7 +42,8 @@ impl Analyzer {
         trace: &TraceContext,
     ) -> (Result<Result<Analysis, Failure>, CallError>, Spent) {
         let deadline = deadline.min(self.0.deadline());
-        self.0.call(nn.context(deadline, trace), deadline, cancel, |store| {
+        let inference = Inference::new(nn.graphs_until(deadline, trace), self.0.limits);
+        self.0.call(inference, deadline, cancel, |store| {
             let instance = self.0.pre.instantiate(&mut *store)?;
             instance.visavis_face_analyze().call_analyze(store, photograph, settings)
         })
@@ -54,10 +52,9 @@ impl Analyzer {
     /// Makes an instance and throws it away.
     #[cfg(test)]
     pub(super) fn instantiate(&self, nn: &Nn, deadline: Instant) -> Result<(), CallError> {
+        let inference = Inference::new(nn.graphs_until(deadline, &TraceContext::default()), self.0.limits);
         let (made, _spent) =
-            self.0.call(nn.context(deadline, &Default::default()), deadline, Cancel::default(), |store| {
-                self.0.pre.instantiate(store).map(|_| ())
-            });
+            self.0.call(inference, deadline, Cancel::default(), |store| self.0.pre.instantiate(store).map(|_| ()));
         made
     }
 

@@ -61,6 +61,29 @@ pub(crate) mod gateway {
     });
 }
 
+/// `wasi:nn`, as analyzers import it.
+pub(crate) mod nn {
+    wasmtime::component::bindgen!({
+        inline: "
+            package visavis:host-inference;
+            world imports {
+                import wasi:nn/tensor@0.2.0-rc-2024-10-28;
+                import wasi:nn/graph@0.2.0-rc-2024-10-28;
+                import wasi:nn/inference@0.2.0-rc-2024-10-28;
+                import wasi:nn/errors@0.2.0-rc-2024-10-28;
+            }
+        ",
+        path: "../wit",
+        imports: { default: trappable },
+        with: {
+            "wasi:nn/tensor.tensor": wasmtime_wasi_nn::wit::Tensor,
+            "wasi:nn/graph.graph": wasmtime_wasi_nn::Graph,
+            "wasi:nn/inference.graph-execution-context": wasmtime_wasi_nn::ExecutionContext,
+            "wasi:nn/errors.error": crate::runtime::inference::Error,
+        },
+    });
+}
+
 pub(crate) use analyzer::exports::visavis::face::analyze;
 pub(crate) use analyzer::visavis::face::types;
 pub(crate) use annotator::exports::visavis::face::annotate;

@@ -2,12 +2,14 @@
 //!
 //! Owns the call. Must never know a path or a status code; the component does.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::Body;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
+use tracing::Instrument;
 use wasmtime::component::{HasSelf, Linker};
 use wasmtime_wasi_http::p2::bindings::ProxyPre;
 use wasmtime_wasi_http::p2::bindings::http::types::{self, Scheme};
@@ -18,9 +20,13 @@ use super::artifact::Cache;
 use super::bindings::{limits as limits_of_host, tasks};
 use super::guest::{self, Guest};
 use super::limits;
+use super::seat::{Seat, Stage};
 use super::slot::{self, Plugged};
 use super::tasks::Desk;
 use super::{CallError, Candidate, Clockwork, Generation, Limits, LoadError, Slot};
+
+/// Bytes that one set of header fields of a gateway may take: as many as the head of a request may have.
+const FIELDS: usize = 32 << 10;
 
 /// The component that reads requests, ready to be instantiated.
 pub(crate) struct Gateway(Plugged<ProxyPre<Guest<Door>>>);
@@ -77,26 +83,34 @@ impl Gateway {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Error>,
     {
-        let mut store = self.0.store(Door { http: WasiHttpCtx::new(), hooks: Answers, desk });
+        let mut http = WasiHttpCtx::new();
+        http.set_field_size_limit(FIELDS);
+        let (seat, named) = (desk.seat.clone(), self.0.named());
+        let mut store = self.0.store(Door { http, hooks: Answers, desk });
         limits::give_way(&mut store, self.0.limits.deadline);
         let generation = self.0.generation.generation;
-        let trap = |reason: String| CallError::Trap { slot: Slot::Gateway, generation, reason };
+        let trap = |reason: String| CallError::Trap { slot: Slot::Gateway, generation, reason: guest::brief(&reason) };
         let (sender, receiver) = oneshot::channel();
         let mut http = store.data_mut().http();
         let request = http.new_incoming_request(Scheme::Http, request).map_err(|error| trap(error.to_string()))?;
         let outparam = http.new_response_outparam(sender).map_err(|error| trap(error.to_string()))?;
         let pre = self.0.pre.clone();
         // A task of its own: a guest may go on to write its body after it has set the response.
-        let mut guest = AbortOnDrop(Some(tokio::spawn(async move {
+        let run = async move {
             let result = match pre.instantiate_async(&mut store).await {
                 Ok(proxy) => proxy.wasi_http_incoming_handler().call_handle(&mut store, request, outparam).await,
                 Err(error) => Err(error),
             };
             result.map_err(|error| guest::call_error(&store, Slot::Gateway, generation, &error))
-        })));
+        };
+        let mut guest = AbortOnDrop(Some(tokio::spawn(run.instrument(named))));
         let answered = match receiver.await {
+            // 101 among them would end HTTP on the connection.
+            Ok(Ok(response)) if !(200..600).contains(&response.status().as_u16()) => {
+                Err(trap(format!("it answered the status {}, which ends no request", response.status().as_u16())))
+            }
             Ok(Ok(response)) => {
-                guest.let_go(patience);
+                guest.let_go(patience, seat);
                 Ok(response)
             }
             Ok(Err(code)) => Err(trap(format!("it answered the error {code:?}"))),
@@ -104,7 +118,7 @@ impl Gateway {
             Err(_) => match guest.join().await {
                 Some(Err(error)) => Err(error),
                 Some(Ok(())) => Err(trap("it ended without an answer".into())),
-                None => Err(CallError::Cancelled { slot: Slot::Gateway }),
+                None => Err(CallError::Cancelled { slot: Slot::Gateway, generation }),
             },
         };
         slot::count(Slot::Gateway, &answered);
@@ -132,15 +146,27 @@ impl WasiHttpView for Guest<Door> {
 struct AbortOnDrop(Option<JoinHandle<Result<(), CallError>>>);
 
 impl AbortOnDrop {
-    /// Lets the task run on by itself, for so long.
-    fn let_go(&mut self, patience: Duration) {
-        if let Some(mut task) = self.0.take() {
-            tokio::spawn(async move {
-                if tokio::time::timeout(patience, &mut task).await.is_err() {
-                    task.abort();
+    /// Lets the task run on by itself, for so long, or until somebody else needs its seat.
+    fn let_go(&mut self, patience: Duration, seat: Option<Arc<Seat>>) {
+        let Some(mut task) = self.0.take() else { return };
+        let hurried = seat.map(|seat| {
+            seat.enter(Stage::Answering);
+            seat.hurried()
+        });
+        tokio::spawn(async move {
+            let hurried = async {
+                match hurried {
+                    Some(hurried) => hurried.cancelled().await,
+                    None => std::future::pending().await,
                 }
-            });
-        }
+            };
+            tokio::select! {
+                _ = &mut task => return,
+                () = tokio::time::sleep(patience) => {}
+                () = hurried => {}
+            }
+            task.abort();
+        });
     }
 
     /// Waits for its end; `None` when it was stopped.

@@ -24,6 +24,9 @@ const HANDLES: usize = 4096;
 /// Bytes that one call between guest and host may carry: two photographs of the largest body, base64 and all.
 const HOSTCALL: usize = 256 << 20;
 
+/// The most characters of a text by a guest that go on to a log or a client.
+const TEXT: usize = 400;
+
 /// The data of one store; `E` is what only this slot's world has.
 pub(super) struct Guest<E> {
     pub(super) table: ResourceTable,
@@ -65,7 +68,7 @@ pub(super) fn call_error<E>(
 ) -> CallError {
     match error.downcast_ref::<Stop>() {
         Some(Stop::Deadline) => return CallError::Deadline { slot, generation },
-        Some(Stop::Cancelled) => return CallError::Cancelled { slot },
+        Some(Stop::Cancelled) => return CallError::Cancelled { slot, generation },
         None => {}
     }
     let printed = store.data().printed.contents();
@@ -74,12 +77,22 @@ pub(super) fn call_error<E>(
     }
     let mut reason = match error.downcast_ref::<Trap>() {
         Some(trap) => trap.to_string(),
-        None => error.root_cause().to_string(),
+        None => brief(&error.root_cause().to_string()),
     };
     if store.data().meter.refused {
         reason.push_str(&format!(", after it had asked for more memory than components.{slot}.memory_limit"));
     }
     CallError::Trap { slot, generation, reason }
+}
+
+/// A guest's words, as they may go on: in one line, and not without end.
+pub(crate) fn brief(text: &str) -> String {
+    let mut rest = text.chars();
+    let mut brief: String = rest.by_ref().take(TEXT).map(|it| if it.is_control() { ' ' } else { it }).collect();
+    if rest.next().is_some() {
+        brief.push('…');
+    }
+    brief
 }
 
 impl<E: Send> WasiView for Guest<E> {
@@ -122,4 +135,17 @@ fn link_emptiness<T: WasiView + 'static>(l: &mut Linker<T>) -> wasmtime::Result<
     bindings::cli::terminal_stdin::add_to_linker::<T, WasiCli>(l, T::cli)?;
     bindings::cli::terminal_stdout::add_to_linker::<T, WasiCli>(l, T::cli)?;
     bindings::cli::terminal_stderr::add_to_linker::<T, WasiCli>(l, T::cli)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_guest_says_is_one_line_with_an_end() {
+        assert_eq!(brief("it is\nno\u{1b}[31m photograph"), "it is no [31m photograph");
+        let long = brief(&"ü".repeat(1 << 20));
+        assert_eq!((long.chars().count(), long.chars().last()), (TEXT + 1, Some('…')));
+        assert_eq!(brief(&"x".repeat(TEXT)).len(), TEXT);
+    }
 }

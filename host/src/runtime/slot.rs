@@ -73,9 +73,15 @@ impl<P> Plugged<P> {
         let bound = Bound { deadline, cancel };
         store.data_mut().bound = Some(bound.clone());
         limits::stop_at(&mut store, bound);
-        let answer = call(&mut store).map_err(|error| self.error(&store, &error));
+        // What the host logs of this guest's doings says whose they are.
+        let answer = self.named().in_scope(|| call(&mut store)).map_err(|error| self.error(&store, &error));
         count(self.slot, &answer);
         (answer, Spent { _store: Box::new(store) })
+    }
+
+    /// Names the component in what is logged while it runs.
+    pub(super) fn named(&self) -> tracing::Span {
+        tracing::error_span!("guest", slot = self.slot.name(), generation = self.generation.generation)
     }
 
     /// When a call that begins now must have ended.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::bindings::{limits, tasks};
+use super::seat::{Seat, Stage};
 use crate::auth::Caller;
 use crate::queue::{Queue, RevokeError, Submission, SubmitError, Unavailable};
 use crate::task::{self, Outcome, Payload, State, TaskId, TaskView, Wishes};
@@ -40,8 +41,12 @@ pub(crate) struct Desk {
     pub(crate) body_limit: u64,
     /// Cancelled when the host stops: then nobody is kept waiting.
     pub(crate) shutdown: CancellationToken,
+    /// What the request takes, for as long as anything is left of it.
+    pub(crate) seat: Option<Arc<Seat>>,
     /// What this request has handed in.
-    pub(crate) handed_in: Vec<TaskId>,
+    handed_in: Vec<TaskId>,
+    /// Whether the log has been told that the queue is out of reach: a guest may ask without end.
+    told: bool,
 }
 
 impl limits::Host for Desk {
@@ -71,15 +76,15 @@ impl tasks::Host for Desk {
             return Err(tasks::LookupError::Unknown);
         }
         let wait = Duration::from_millis(wait_ms.into()).min(LONGEST_WAIT);
-        let looked_up = tokio::select! {
-            looked_up = self.queue.status(id, wait) => looked_up,
-            () = self.shutdown.cancelled() => self.queue.status(id, Duration::ZERO).await,
+        let looked_up = match wait {
+            Duration::ZERO => self.queue.status(id, wait).await,
+            _ => self.wait_for(id, wait).await,
         };
         match looked_up {
             Ok(Some(view)) => Ok(task(view)),
             Ok(None) => Err(tasks::LookupError::Unknown),
             Err(error) => {
-                tracing::error!(%error, "a task's status could not be read");
+                self.tell(&error, "a task's status could not be read");
                 Err(tasks::LookupError::Unavailable(UNAVAILABLE_RETRY))
             }
         }
@@ -95,7 +100,7 @@ impl tasks::Host for Desk {
             Err(RevokeError::Unknown) => Err(tasks::RevokeError::Unknown),
             Err(RevokeError::Ended(view)) => Err(tasks::RevokeError::Ended(task(*view))),
             Err(RevokeError::Unavailable(error)) => {
-                tracing::error!(%error, "a task was not revoked");
+                self.tell(&error, "a task was not revoked");
                 Err(tasks::RevokeError::Unavailable(UNAVAILABLE_RETRY))
             }
         }
@@ -116,29 +121,69 @@ fn outcome<T>(submitted: &Result<T, tasks::SubmitError>) -> &'static str {
 }
 
 impl Desk {
-    /// A desk that has handed nothing in yet, for a client of no address.
+    /// The desk of a listener, for a client of no address that is traced nowhere; each request has a copy of its own.
     pub(crate) fn new(
         queue: Arc<dyn Queue>,
         caller: Caller,
-        trace: TraceContext,
         callbacks: Arc<Allow>,
         body_limit: u64,
         shutdown: CancellationToken,
     ) -> Self {
-        Self { queue, client: None, caller, callbacks, trace, body_limit, shutdown, handed_in: Vec::new() }
+        let trace = TraceContext::default();
+        let (client, seat, handed_in) = (None, None, Vec::new());
+        Self { queue, client, caller, callbacks, trace, body_limit, shutdown, seat, handed_in, told: false }
+    }
+
+    /// The same desk for one request.
+    pub(crate) fn of(&self, client: String, caller: Caller, trace: TraceContext, seat: Arc<Seat>) -> Self {
+        Self { client: Some(client), caller, trace, seat: Some(seat), ..self.clone() }
     }
 
     /// Whether there is such a task as far as the caller may know.
-    async fn may_see(&self, id: TaskId) -> Result<bool, Unavailable> {
+    async fn may_see(&mut self, id: TaskId) -> Result<bool, Unavailable> {
         if self.caller.owns_all() {
             return Ok(true);
         }
         let Some(owner) = self.caller.owner().filter(|_| self.caller.may_look() || self.handed_in.contains(&id)) else {
             return Ok(false);
         };
-        self.queue.belongs_to(id, owner).await.inspect_err(|error| {
-            tracing::error!(%error, "whose a task is could not be read");
-        })
+        let known = self.queue.belongs_to(id, owner).await;
+        if let Err(error) = &known {
+            self.tell(error, "whose a task is could not be read");
+        }
+        known
+    }
+
+    /// A task when it ends, when that time has passed, or when nobody may be kept waiting any more.
+    async fn wait_for(&self, id: TaskId, wait: Duration) -> Result<Option<TaskView>, Unavailable> {
+        let hurried = async {
+            match &self.seat {
+                Some(seat) => {
+                    seat.enter(Stage::Waiting);
+                    seat.hurried().cancelled().await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let looked_up = tokio::select! {
+            looked_up = self.queue.status(id, wait) => Some(looked_up),
+            () = self.shutdown.cancelled() => None,
+            () = hurried => None,
+        };
+        if let Some(seat) = &self.seat {
+            seat.enter(Stage::Computing);
+        }
+        match looked_up {
+            Some(looked_up) => looked_up,
+            None => self.queue.status(id, Duration::ZERO).await,
+        }
+    }
+
+    /// Says once that the queue is out of reach.
+    fn tell(&mut self, error: &Unavailable, what: &str) {
+        if !std::mem::replace(&mut self.told, true) {
+            tracing::error!(%error, "{what}");
+        }
     }
 
     /// Accepts a submission or says why not, which is counted and traced.
@@ -164,7 +209,7 @@ impl Desk {
 
     /// Checks a submission and hands it to the queue.
     async fn hand_in(
-        &self,
+        &mut self,
         submission: tasks::Submission,
         callback: Option<String>,
         trace: TraceContext,
@@ -174,6 +219,13 @@ impl Desk {
             return Err(tasks::SubmitError::Invalid(why.to_owned()));
         }
         let (first, second) = submission.photographs;
+        let bytes = (first.len() + second.len()) as u64;
+        if bytes > self.body_limit {
+            return Err(tasks::SubmitError::Invalid(format!(
+                "the photographs have {bytes} bytes, and no request may have more than {} (server.body_limit)",
+                self.body_limit
+            )));
+        }
         let payload =
             Payload { photographs: [first, second], wishes: wishes(submission.threshold, submission.non_frontal)? };
         if let Some(key) = &submission.idempotency_key
@@ -197,7 +249,7 @@ impl Desk {
             }
             Err(SubmitError::Conflict) => Err(tasks::SubmitError::Conflict),
             Err(SubmitError::Unavailable(error)) => {
-                tracing::error!(%error, "a task was not accepted");
+                self.tell(&error, "a task was not accepted");
                 Err(tasks::SubmitError::Unavailable(UNAVAILABLE_RETRY))
             }
         }

@@ -1,21 +1,29 @@
 //! One socket from accept to close.
 //!
-//! Owns the time limits on handshakes and heads, the end of keep-alive when the host stops, and a lingering close. Must never know what a
-//! request asks.
+//! Owns the time limits on handshakes, on heads and on clients that do not read, the end of keep-alive when the host stops, and a
+//! lingering close. Must never know what a request asks.
 
 use std::convert::Infallible;
 use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use http_body_util::BodyExt;
+use hyper::body::{Body, Bytes, Frame, SizeHint};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
+use wasmtime_wasi_http::Error;
+use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::idle::Presence;
+use super::patience::Patient;
 use super::{Service, Tls};
 
 /// The most header fields of a request.
@@ -39,20 +47,22 @@ pub(super) async fn serve<S: Service>(
     peer: SocketAddr,
     door: &Door,
     service: Arc<S>,
+    presence: Presence,
     shutdown: CancellationToken,
 ) {
     // Answers are small: they should leave at once.
     let _ = stream.set_nodelay(true);
     let Some(tls) = &door.tls else {
-        return speak(stream, peer, door.header_timeout, service, shutdown).await;
+        return speak(stream, peer, door.header_timeout, service, presence, shutdown).await;
     };
-    let acceptor = tls.acceptor();
+    let (acceptor, leave) = (tls.acceptor(), presence.leave());
     let shaken = tokio::select! {
         shaken = tokio::time::timeout(door.header_timeout, acceptor.accept(stream)) => shaken,
+        () = leave.cancelled() => return,
         () = shutdown.cancelled() => return,
     };
     match shaken {
-        Ok(Ok(stream)) => Box::pin(speak(stream, peer, door.header_timeout, service, shutdown)).await,
+        Ok(Ok(stream)) => Box::pin(speak(stream, peer, door.header_timeout, service, presence, shutdown)).await,
         Ok(Err(error)) => tracing::debug!(%error, "a handshake of TLS failed"),
         Err(_) => tracing::debug!("a handshake of TLS took longer than server.header_timeout"),
     }
@@ -64,31 +74,73 @@ async fn speak<S: Service>(
     peer: SocketAddr,
     header_timeout: Duration,
     service: Arc<S>,
+    presence: Presence,
     shutdown: CancellationToken,
 ) {
+    let (leave, presence) = (presence.leave(), Arc::new(presence));
+    let asked = Arc::clone(&presence);
     let mut connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_headers(HEADERS)
         .max_buf_size(HEAD)
         .serve_connection(
-            TokioIo::new(stream),
+            TokioIo::new(Patient::new(stream, header_timeout)),
             service_fn(move |request| {
-                let service = Arc::clone(&service);
-                Box::pin(async move { Ok::<_, Infallible>(service.answer(request, peer).await) })
+                let (service, presence) = (Arc::clone(&service), Arc::clone(&asked));
+                presence.ask();
+                Box::pin(async move {
+                    let response = service.answer(request, peer).await;
+                    Ok::<_, Infallible>(response.map(|body| Answer { body, presence }.boxed_unsync()))
+                })
             }),
         );
     let ended = tokio::select! {
         ended = poll_fn(|context| connection.poll_without_shutdown(context)) => ended,
+        // Whoever takes the seat need not wait for manners.
+        () = leave.cancelled() => return,
         () = shutdown.cancelled() => {
-            std::pin::Pin::new(&mut connection).graceful_shutdown();
+            Pin::new(&mut connection).graceful_shutdown();
             poll_fn(|context| connection.poll_without_shutdown(context)).await
         }
     };
     if let Err(error) = ended {
         tracing::debug!(%error, "a connection ended early");
     }
-    linger(connection.into_parts().io.into_inner()).await;
+    tokio::select! {
+        () = linger(connection.into_parts().io.into_inner()) => {}
+        () = leave.cancelled() => {}
+    }
+    drop(presence);
+}
+
+/// The body of an answer. When it is gone, nothing is asked on its connection.
+struct Answer {
+    body: HyperOutgoingBody,
+    presence: Arc<Presence>,
+}
+
+impl Body for Answer {
+    type Data = Bytes;
+    type Error = Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Answer {
+    fn drop(&mut self) {
+        self.presence.rest();
+    }
 }
 
 /// Closes in the order that lets a client read a refusal while it still sends: closing a socket with unread bytes resets the

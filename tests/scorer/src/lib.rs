@@ -59,6 +59,10 @@ impl Guest for Wayward {
                 black_box(());
             },
             6 => std::thread::sleep(time),
+            7 => _ = black_box(recurse(1)),
+            8 => return decide(&first, &second, policy).map(|it| Verdict { score: f32::NAN, ..it }),
+            9 => return decide(&first, &second, policy).map(|it| Verdict { faces: (u32::MAX, 0), ..it }),
+            10 => return Err(Rejection::Incomparable("x\n".repeat(1 << 20))),
             _ => {}
         }
         decide(&first, &second, policy)
@@ -67,6 +71,12 @@ impl Guest for Wayward {
     fn frontal(face: Face) -> bool {
         is_frontal(&face)
     }
+}
+
+#[inline(never)]
+fn recurse(depth: u64) -> u64 {
+    let frame = black_box([depth; 64]);
+    if depth == 0 { 0 } else { recurse(black_box(depth + 1)).wrapping_add(frame[(depth % 64) as usize]) }
 }
 
 fn decide(first: &Analysis, second: &Analysis, policy: Policy) -> Result<Verdict, Rejection> {

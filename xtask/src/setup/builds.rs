@@ -16,9 +16,11 @@ use crate::workspace::Workspace;
 const COMPONENTS: [&str; 4] = ["gateway", "analyzer", "scorer", "annotator"];
 
 /// The components that only tests and benchmarks plug in: the package, and the file's name.
-const FOR_TESTS: [(&str, &str); 4] = [
+const FOR_TESTS: [(&str, &str); 6] = [
     ("stub-analyzer", "stub_analyzer"),
     ("wayward-scorer", "wayward_scorer"),
+    ("hostile-analyzer", "hostile_analyzer"),
+    ("hostile-gateway", "hostile_gateway"),
     ("hello-gateway", "hello_gateway"),
     ("inferring-analyzer", "inferring_analyzer"),
 ];

@@ -136,8 +136,7 @@ impl Asker<'_> {
 }
 
 fn desk(queue: Arc<dyn Queue>) -> Desk {
-    let (trace, callbacks) = Default::default();
-    Desk::new(queue, Caller::Anyone, trace, callbacks, BODY, CancellationToken::new())
+    Desk::new(queue, Caller::Anyone, Arc::default(), BODY, CancellationToken::new())
 }
 
 fn told(

@@ -167,7 +167,9 @@ mod tests {
             [places.take(4).await, places.take(4).await, places.take(0).await].map(Result::unwrap);
         fast.receive(1000);
         slow.receive(10);
-        [&fast, &slow, &other].map(|seat| seat.enter(Stage::Receiving));
+        for seat in [&fast, &slow, &other] {
+            seat.enter(Stage::Receiving);
+        }
         tokio::time::sleep(YOUNG + Duration::from_millis(20)).await;
         assert!(places.ask_for(Lack::Bodies));
         assert!(slow.is_hurried() && !fast.is_hurried() && !other.is_hurried());

@@ -178,7 +178,7 @@ impl Service {
     {
         let mut span = desk.trace.span("gateway");
         span.set("visavis.component.generation", i64::from(gateway.generation().generation));
-        let desk = Desk { trace: span.context(), ..desk.clone() };
+        let desk = desk.traced(span.context());
         let answered = tokio::select! {
             answered = gateway.handle(request, desk, self.config.request_timeout) => answered,
             () = retired.cancelled() => Err(stopped(gateway)),

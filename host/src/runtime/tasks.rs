@@ -139,6 +139,11 @@ impl Desk {
         Self { client: Some(client), caller, trace, seat: Some(seat), ..self.clone() }
     }
 
+    /// The same desk, in a trace of its own.
+    pub(crate) fn traced(&self, trace: TraceContext) -> Self {
+        Self { trace, ..self.clone() }
+    }
+
     /// Whether there is such a task as far as the caller may know.
     async fn may_see(&mut self, id: TaskId) -> Result<bool, Unavailable> {
         if self.caller.owns_all() {
@@ -315,7 +320,7 @@ mod tests {
     /// The desk of one request by this caller.
     fn desk(queue: &Arc<Embedded>, caller: Caller) -> Desk {
         let queue: Arc<dyn Queue> = Arc::clone(queue) as _;
-        Desk::new(queue, caller, TraceContext::default(), Arc::default(), 1000, CancellationToken::new())
+        Desk::new(queue, caller, Arc::default(), 1000, CancellationToken::new())
     }
 
     /// Callers whose keys have these scopes.

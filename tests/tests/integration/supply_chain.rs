@@ -7,14 +7,14 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// Every file with `unsafe` code, and what it is there for. Another one needs its line here, and a reason that is as good.
-const UNSAFE: [(&str, &str); 22] = [
+const UNSAFE: [(&str, &str); 24] = [
     ("components/face/src/decode/baseline.rs", "calls the copy of a function for AVX2, after it asked the processor"),
     ("components/face/src/decode/baseline/lanes/sse2.rs", "instructions that every x86-64 processor has"),
     ("components/scorer/src/freestanding.rs", "an allocator's entry, without the standard library"),
     ("host/src/config/processors.rs", "asks the system which processors are there"),
     ("host/src/main.rs", "sets a variable before there are threads; gives SIGPIPE its disposition back"),
     ("host/src/nn.rs", "asks the C library to give freed memory back"),
-    ("host/src/nn/onnx/library.rs", "opens a shared library and asks for its version"),
+    ("host/src/nn/onnx/library.rs", "opens a shared library, asks for its version, and gives its sessions one arena"),
     ("host/src/nn/openvino.rs", "opens a shared library and looks for its functions"),
     ("host/src/nn/pace.rs", "a benchmark's clock of the processor"),
     ("host/src/nn/tensor.rs", "bytes as numbers, without a copy"),
@@ -25,6 +25,8 @@ const UNSAFE: [(&str, &str); 22] = [
     ("host/src/secret.rs", "asks which user and groups the process has"),
     ("host/src/telemetry/gauges.rs", "asks the system for the size of a page"),
     ("tests/clock/src/lib.rs", "stands for the C library's clock"),
+    ("tests/hostile/analyzer/src/lib.rs", "a forged handle, which the host must refuse"),
+    ("tests/hostile/traces.rs", "searches all memory of its own instance for what others left"),
     ("tests/scorer/src/lib.rs", "reads orders that a test wrote into the compiled component"),
     ("tests/src/fleet.rs", "signals to hosts of tests"),
     ("tests/src/host.rs", "limits of a host of tests, signals to it, and its end with that of the tests"),

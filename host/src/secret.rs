@@ -13,7 +13,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-pub(crate) use self::version::Version;
+pub(crate) use self::version::{Version, follow};
 
 /// Others than this process' user can read the file.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]

@@ -14,10 +14,7 @@ use super::Caller;
 use super::file::{FileError, Keys, Record, now};
 use super::key::{self, Hash};
 use super::pace::Pace;
-use crate::secret::Version;
-
-/// How soon a change of the file is seen.
-const LOOK: Duration = Duration::from_secs(1);
+use crate::secret::{self, Version};
 
 /// The keys in force.
 pub(crate) struct Keyring {
@@ -90,12 +87,7 @@ impl Keyring {
 
     /// Reads the file again whenever it changes, until `shutdown` is cancelled.
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => self.look(),
-                () = shutdown.cancelled() => return,
-            }
-        }
+        secret::follow(|| self.look(), shutdown).await;
     }
 
     /// Takes a change of the file over. A file that cannot be used leaves the keys as they are; one that is gone has none.

@@ -1,10 +1,16 @@
 //! Whether a file has changed since it was read.
 //!
-//! Owns what tells one version of a file from the next. Must never read one.
+//! Owns what tells one version of a file from the next, and how often that is looked at. Must never read one.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// How soon a change is seen.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What tells a version of a file from the next: which file the name leads to, how long it is and when it was written. Orchestrators
 /// and careful programs put another file in the place of one, others write into it.
@@ -16,6 +22,16 @@ impl Version {
     pub(crate) fn of(path: &Path) -> Self {
         let marks = |file: fs::Metadata| (file.dev(), file.ino(), file.size(), file.ctime(), file.ctime_nsec());
         Self(fs::metadata(path).ok().map(marks))
+    }
+}
+
+/// Looks again and again whether files have changed, until `shutdown` is cancelled.
+pub(crate) async fn follow(look: impl Fn(), shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => look(),
+            () = shutdown.cancelled() => return,
+        }
     }
 }
 

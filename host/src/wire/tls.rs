@@ -5,7 +5,6 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -14,9 +13,6 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::secret::{self, Exposed, Version};
-
-/// How soon a change of the files is seen.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// What is offered by ALPN.
 const PROTOCOL: &[u8] = b"http/1.1";
@@ -99,12 +95,7 @@ impl Tls {
 
     /// Takes changes of the files over, until `shutdown` is cancelled. Connections keep the certificate that they began with.
     pub(crate) async fn follow(&self, shutdown: CancellationToken) {
-        loop {
-            tokio::select! {
-                () = tokio::time::sleep(LOOK) => self.look(),
-                () = shutdown.cancelled() => return,
-            }
-        }
+        secret::follow(|| self.look(), shutdown).await;
     }
 
     /// Takes a change over. What cannot be used changes nothing: of two files, one is written first.

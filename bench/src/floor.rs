@@ -23,8 +23,12 @@ use crate::sample::{median, milliseconds};
 
 const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 };
 /// The settings of a host that was not told otherwise, with the detector and the embedder that set-up makes.
-const SETTINGS: Settings =
-    Settings { normalization: NORMALIZATION, thresholds: [0.6, 0.7, 0.7], pyramid_factor: 0.709, min_face: 20 };
+const SETTINGS: Settings = Settings {
+    normalization: NORMALIZATION,
+    thresholds: [0.6, 0.7, 0.7],
+    pyramid_factor: 0.709,
+    min_face: search::AUTO,
+};
 const CROP: Crop = Crop { size: 160, margin: 32.0, normalization: NORMALIZATION };
 const MAX_SIDE: usize = 480;
 const MAX_PIXELS: u64 = 40_000_000;
@@ -199,7 +203,7 @@ fn pyramid(file: &[u8]) -> Result<f64> {
     let photograph = decode::decode(file, MAX_PIXELS)?;
     let begin = Instant::now();
     let copy = resize::shrink(&photograph, MAX_SIDE);
-    let mut scale = 12.0 / f64::from(SETTINGS.min_face);
+    let mut scale = 12.0 / f64::from(search::smallest(&copy, MAX_SIDE));
     let mut planes = Vec::new();
     while copy.width().min(copy.height()) as f64 * scale >= 12.0 {
         let [width, height] = [copy.width(), copy.height()].map(|pixels| (pixels as f64 * scale + 1.0) as usize);

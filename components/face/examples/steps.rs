@@ -9,7 +9,7 @@ use face::mtcnn::{Networks, Output, Proposal, Refinement};
 use face::resize::{self, Region};
 use face::{decode, search};
 use support::networks::Native;
-use support::{CROP, MAX_PIXELS, MAX_SIDE, SETTINGS};
+use support::{CROP, MAX_PIXELS, MAX_SIDE, PRODUCT, SETTINGS};
 
 const ROUNDS: usize = 15;
 
@@ -37,7 +37,7 @@ fn main() {
         networks.milliseconds = [0.0; 3];
         networks.crops = [0; 2];
         let faces =
-            search::faces(&photograph, MAX_SIDE, &SETTINGS, &mut networks).unwrap_or_else(|error| panic!("{error}"));
+            search::faces(&photograph, MAX_SIDE, &PRODUCT, &mut networks).unwrap_or_else(|error| panic!("{error}"));
         lap("detect, with copy and pyramid");
         let mut planes = Vec::new();
         CROP.append(&photograph, &faces.first().expect("a face").bounding_box, &mut planes);
@@ -58,7 +58,7 @@ fn main() {
 
 /// The levels that the cascade would make of a photograph.
 fn pyramid(photograph: &face::photograph::Photograph) {
-    let mut scale = 12.0 / f64::from(SETTINGS.min_face);
+    let mut scale = 12.0 / f64::from(search::smallest(photograph, MAX_SIDE));
     let mut planes = Vec::new();
     while photograph.width().min(photograph.height()) as f64 * scale >= 12.0 {
         let side = |pixels: usize| (pixels as f64 * scale + 1.0) as usize;

@@ -7,7 +7,7 @@ use face::photograph::Photograph;
 use face::rules::score;
 use face::search;
 use support::networks::{Embedder, Native};
-use support::{CROP, MAX_PIXELS, MAX_SIDE, SETTINGS};
+use support::{CROP, MAX_PIXELS, MAX_SIDE, PRODUCT};
 
 /// How far an embedding may move: a tenth of the threshold.
 const DISTANCE: f32 = 0.1;
@@ -25,7 +25,7 @@ fn a_draft_shows_the_same_face() {
         assert!(!draft.is_whole() && draft.photograph.longer_side() >= 2 * MAX_SIDE, "{name}");
         assert_eq!((draft.width, draft.height), (whole.width(), whole.height()), "{name}");
         let mut seen = [&whole, &draft.photograph].map(|photograph| {
-            let face = search::faces(photograph, MAX_SIDE, &SETTINGS, &mut networks).unwrap().swap_remove(0);
+            let face = search::faces(photograph, MAX_SIDE, &PRODUCT, &mut networks).unwrap().swap_remove(0);
             assert!(!CROP.wants_more(photograph, &face.bounding_box), "{name}");
             let mut planes = Vec::new();
             CROP.append(photograph, &face.bounding_box, &mut planes);
@@ -48,7 +48,7 @@ fn a_draft_shows_the_same_face() {
 fn a_small_face_wants_the_whole_photograph() {
     let draft = decode::draft(&support::photo("biden.jpg"), MAX_PIXELS, 2 * MAX_SIDE).unwrap();
     assert!(!draft.is_whole());
-    let face = search::faces(&draft.photograph, MAX_SIDE, &SETTINGS, &mut Native::load()).unwrap().swap_remove(0);
+    let face = search::faces(&draft.photograph, MAX_SIDE, &PRODUCT, &mut Native::load()).unwrap().swap_remove(0);
     assert!(CROP.wants_more(&draft.photograph, &face.bounding_box), "{face:?}");
 }
 

@@ -9,7 +9,7 @@ use face::rules::geometry::BoundingBox;
 use face::rules::score;
 use face::{mtcnn, search};
 use support::networks::Native;
-use support::{CROP, MAX_SIDE, Reference, SETTINGS, photograph};
+use support::{CROP, MAX_SIDE, PRODUCT, Reference, SETTINGS, photograph};
 
 /// Detection on the photographs themselves, as the reference was made.
 #[test]
@@ -65,7 +65,7 @@ fn a_bounded_copy_finds_the_same_prominent_face() {
     let mut embeddings = HashMap::new();
     for image in &reference.images {
         let photograph = photograph(&image.file);
-        let faces = search::faces(&photograph, MAX_SIDE, &SETTINGS, &mut networks).unwrap();
+        let faces = search::faces(&photograph, MAX_SIDE, &PRODUCT, &mut networks).unwrap();
         assert_eq!(faces.is_empty(), image.faces.is_empty(), "{}: {faces:?}", image.file);
         let Some(prominent) = faces.first() else { continue };
         let expected = image

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use face::rules::score;
 use face::search;
 use support::networks::{Embedder, Native};
-use support::{CROP, MAX_SIDE, Reference, SETTINGS, photograph};
+use support::{CROP, MAX_SIDE, PRODUCT, Reference, photograph};
 use visavis_models::Manifest;
 
 /// Largest difference of a pair's distance from the reference's, ...
@@ -27,7 +27,7 @@ fn every_pair_is_decided_as_in_the_reference() {
         let mut embeddings = HashMap::new();
         for image in &reference.images {
             let photograph = photograph(&image.file);
-            let faces = search::faces(&photograph, max_side, &SETTINGS, &mut floats).unwrap();
+            let faces = search::faces(&photograph, max_side, &PRODUCT, &mut floats).unwrap();
             let Some(face) = faces.first() else { continue };
             let mut planes = Vec::new();
             CROP.append(&photograph, &face.bounding_box, &mut planes);
@@ -60,7 +60,7 @@ fn a_face_is_the_same_alone_and_among_others() {
     let mut planes = Vec::new();
     for name in ["obama.jpg", "biden.jpg"] {
         let photograph = photograph(name);
-        let faces = search::faces(&photograph, MAX_SIDE, &SETTINGS, &mut networks).unwrap();
+        let faces = search::faces(&photograph, MAX_SIDE, &PRODUCT, &mut networks).unwrap();
         CROP.append(&photograph, &faces[0].bounding_box, &mut planes);
     }
     let together = networks.embed(&planes, 2);

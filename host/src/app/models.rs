@@ -143,7 +143,8 @@ pub(crate) fn policy(config: &Config) -> anyhow::Result<Policy> {
             detector: detector_settings(&models.detector),
             embedder: embedder_settings(embedder),
             embed: analyze::Embed::MostProminent,
-            min_face: config.verify.min_face,
+            // 0 is the interface's word for the analyzer's own choice.
+            min_face: config.verify.min_face.unwrap_or(0),
             detect_max_side: config.verify.detect_max_side,
             max_pixels: config.verify.max_pixels,
         },

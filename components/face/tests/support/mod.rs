@@ -28,6 +28,9 @@ const NORMALIZATION: Normalization = Normalization { mean: 127.5, scale: 128.0 }
 pub(crate) const SETTINGS: Settings =
     Settings { normalization: NORMALIZATION, thresholds: [0.6, 0.7, 0.7], pyramid_factor: 0.709, min_face: 20 };
 
+/// The product's default: the smallest face goes by the photograph.
+pub(crate) const PRODUCT: Settings = Settings { min_face: face::search::AUTO, ..SETTINGS };
+
 /// The crop that the reference was made with.
 pub(crate) const CROP: Crop = Crop { size: 160, margin: 32.0, normalization: NORMALIZATION };
 

@@ -14,8 +14,8 @@ pub(crate) struct Verify {
     pub(crate) threshold: Option<f32>,
     /// What to do with a face that does not look into the camera.
     pub(crate) non_frontal: NonFrontal,
-    /// The smallest face to look for: shorter side in pixels of the copy on which it is proposed.
-    pub(crate) min_face: u32,
+    /// The smallest face to look for: shorter side in pixels of the copy on which it is proposed; `None`: by the photograph.
+    pub(crate) min_face: Option<u32>,
     /// Faces are searched on a copy whose longer side is at most this many pixels; 0 searches the photograph itself.
     pub(crate) detect_max_side: u32,
     /// The most pixels, width times height, that a photograph may declare.
@@ -45,7 +45,7 @@ impl Verify {
         Self {
             threshold: None,
             non_frontal: NonFrontal::Reject,
-            min_face: 20,
+            min_face: None,
             detect_max_side: 480,
             max_pixels: 40_000_000,
             cache: None,
@@ -61,7 +61,10 @@ impl Verify {
             ),
             field("verify.non_frontal", &mut self.non_frontal),
             // The detector's first network looks at squares of 12 pixels: smaller faces would have to be invented.
-            field("verify.min_face", Count(&mut self.min_face, 12..=4096)),
+            field(
+                "verify.min_face",
+                Or { word: "auto", value: &mut self.min_face, of: |it| Box::new(Count(it, 12..=4096)) },
+            ),
             field("verify.detect_max_side", Count(&mut self.detect_max_side, 0..=16_384)),
             field("verify.max_pixels", Count(&mut self.max_pixels, 1..=250_000_000)),
             field(

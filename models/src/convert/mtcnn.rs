@@ -6,7 +6,14 @@
 //! Architecture: Zhang et al., "Joint Face Detection and Alignment Using Multitask Cascaded Convolutional Networks",
 //! 2016, figure 2. Pooling rounds sizes up, and the dense layers see the image's columns before its rows, because the
 //! weights come from Caffe and MATLAB. Tensors in and out are those of `wit/analyze.wit`.
+//!
+//! # Layout
+//!
+//! - `channels`: how the channels of a layer are stored, so that ONNX Runtime is fast with them.
 
+mod channels;
+
+use self::channels::Channels;
 use super::ConvertError;
 use super::onnx::{Attribute, Model, Side};
 use super::tensor::Tensor;
@@ -20,8 +27,7 @@ pub(super) fn proposal(state: &StateDictionary) -> Result<Vec<u8>, ConvertError>
     net.max_pool("pool1", 2);
     net.convolution("conv2", "prelu2")?;
     net.convolution("conv3", "prelu3")?;
-    let classes = net.map_head("conv4_1", "logits")?;
-    net.softmax("logits", "probability");
+    let classes = net.probability_head("conv4_1", "probability")?;
     let offsets = net.map_head("conv4_2", "regression")?;
     let map = [Side::Dynamic("map_height"), Side::Dynamic("map_width")];
     net.model.output("probability", &[BATCH, classes, map[0], map[1]]);
@@ -75,23 +81,30 @@ struct Net<'a> {
     model: Model,
     state: &'a StateDictionary,
     value: String,
-    /// Channels of `value`.
-    channels: usize,
+    channels: Channels,
 }
 
 impl<'a> Net<'a> {
     fn new(name: &str, state: &'a StateDictionary, [height, width]: [Side; 2]) -> Self {
-        let channels = 3;
+        let colours = 3;
         let mut model = Model::new(name);
-        model.input("input", &[BATCH, Side::Fixed(channels), height, width]);
-        Self { model, state, value: "input".to_owned(), channels }
+        model.input("input", &[BATCH, Side::Fixed(colours), height, width]);
+        Self { model, state, value: "input".to_owned(), channels: Channels::plain(colours) }
     }
 
-    /// A convolution without padding, and its PReLU.
+    /// A convolution without padding, and its PReLU with one slope per channel.
     fn convolution(&mut self, layer: &str, activation: &str) -> Result<(), ConvertError> {
-        self.channels = self.bare_convolution(layer, layer)?;
-        self.value = layer.to_owned();
-        self.prelu(activation, vec![self.channels, 1, 1])
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let slope = format!("{activation}.weight");
+        let channels = Channels::after(self.state.tensor(&slope)?.values());
+        let kernels = self.channels.taken(&weight, self.state.tensor(&weight)?)?;
+        let (kernels, biases) = (channels.made(&slope, &kernels)?, channels.made(&slope, self.state.tensor(&bias)?)?);
+        self.bare_convolution(layer, layer, &kernels, &biases)?;
+        let slopes = channels.slopes();
+        let slopes = Tensor::new(&slope, vec![slopes.len(), 1, 1], slopes)?;
+        self.channels = channels;
+        self.prelu(activation, layer, &slopes);
+        Ok(())
     }
 
     /// Halves the image with windows of `side` pixels; the last window may hang over the edge.
@@ -115,22 +128,42 @@ impl<'a> Net<'a> {
             return Err(ConvertError::unsupported(name, "a dense layer's weight has two axes"));
         };
         // The image is square, as the net's input is; `reshaped` refuses sizes that do not agree.
-        let side = (inputs / self.channels).isqrt();
-        let ordered = weight
-            .clone()
-            .reshaped(&name, vec![outputs, side, side, self.channels])?
-            .permuted(&name, [0, 3, 2, 1])?
-            .reshaped(&name, vec![outputs, inputs])?;
+        let channels = self.channels.count();
+        let side = (inputs / channels).isqrt();
+        let ordered =
+            weight.clone().reshaped(&name, vec![outputs, side, side, channels])?.permuted(&name, [0, 3, 2, 1])?;
+        let ordered = self.channels.taken(&name, &ordered)?;
+        let inputs = ordered.shape().iter().skip(1).product();
+        let ordered = ordered.reshaped(&name, vec![outputs, inputs])?;
         self.model.node("Flatten", &[&self.value], "flat", [Attribute::integer("axis", 1)]);
         self.value = "flat".to_owned();
         self.gemm(layer, layer, &ordered)?;
-        self.value = layer.to_owned();
-        self.prelu(activation, vec![outputs])
+        let name = format!("{activation}.weight");
+        let slopes = self.state.tensor(&name)?.clone().reshaped(&name, vec![outputs])?;
+        if slopes.values().iter().any(|slope| *slope > 1.0) {
+            return Err(ConvertError::unsupported(name, "slopes above 1 can be had after convolutions alone"));
+        }
+        self.prelu(activation, layer, &slopes);
+        Ok(())
     }
 
     /// A 1x1 convolution of the image to `output`. Answers its channels.
     fn map_head(&mut self, layer: &str, output: &str) -> Result<Side, ConvertError> {
-        self.bare_convolution(layer, output).map(Side::Fixed)
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let kernels = self.channels.taken(&weight, self.state.tensor(&weight)?)?;
+        self.bare_convolution(layer, output, &kernels, self.state.tensor(&bias)?).map(Side::Fixed)
+    }
+
+    /// The same for two classes that exclude each other: their probabilities, as `output`.
+    ///
+    /// The softmax of two numbers is the sigmoid of what each exceeds the other by, which takes a tenth of the time on a map.
+    fn probability_head(&mut self, layer: &str, output: &str) -> Result<Side, ConvertError> {
+        let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
+        let kernels = differences(&self.channels.taken(&weight, self.state.tensor(&weight)?)?);
+        let difference = format!("{output}.difference");
+        let classes = self.bare_convolution(layer, &difference, &kernels, &differences(self.state.tensor(&bias)?))?;
+        self.model.node("Sigmoid", &[&difference], output, []);
+        Ok(Side::Fixed(classes))
     }
 
     /// A dense layer to `output`. Answers its length.
@@ -145,18 +178,19 @@ impl<'a> Net<'a> {
     }
 
     /// Writes the convolution `layer` of the current value as `output`. Answers its channels.
-    fn bare_convolution(&mut self, layer: &str, output: &str) -> Result<usize, ConvertError> {
+    fn bare_convolution(
+        &mut self,
+        layer: &str,
+        output: &str,
+        kernels: &Tensor,
+        biases: &Tensor,
+    ) -> Result<usize, ConvertError> {
         let (weight, bias) = (format!("{layer}.weight"), format!("{layer}.bias"));
-        let kernels = self.state.tensor(&weight)?;
-        let &[channels, inputs, height, width] = kernels.shape() else {
+        let &[channels, _, height, width] = kernels.shape() else {
             return Err(ConvertError::unsupported(weight, "a convolution's weight has four axes"));
         };
-        if inputs != self.channels {
-            let problem = format!("takes {inputs} channels, but {} has {}", self.value, self.channels);
-            return Err(ConvertError::unsupported(weight, problem));
-        }
         self.model.constant(&weight, kernels);
-        self.model.constant(&bias, self.state.tensor(&bias)?);
+        self.model.constant(&bias, biases);
         let kernel = [Attribute::integers("kernel_shape", &[height, width])];
         self.model.node("Conv", &[&self.value, &weight, &bias], output, kernel);
         Ok(channels)
@@ -175,27 +209,34 @@ impl<'a> Net<'a> {
         Ok(outputs)
     }
 
-    /// PReLU with one slope per channel: `x` where it is positive, else `slope * x`.
+    /// PReLU of `input` with one slope per channel, none above 1: `x` where it is positive, else `slope * x`.
     ///
-    /// Written as `slope * x + (1 - slope) * relu(x)`, which is the same but for a rounding. ONNX Runtime takes a third less
-    /// time for it than for its own PRelu, and a tenth less than for `max(x, slope * x)`, which besides is wrong where a
-    /// slope exceeds 1.
-    fn prelu(&mut self, layer: &str, shape: Vec<usize>) -> Result<(), ConvertError> {
-        let name = format!("{layer}.weight");
-        let slopes = self.state.tensor(&name)?.clone().reshaped(&name, shape)?;
-        let [rest, scaled, positive, kept] =
-            ["rest", "scaled", "positive", "kept"].map(|part| format!("{layer}.{part}"));
+    /// Written as `slope * x + relu((1 - slope) * x)`, which is the same but for a rounding: ONNX Runtime makes two steps of it, of
+    /// its own PRelu three with copies in between.
+    fn prelu(&mut self, layer: &str, input: &str, slopes: &Tensor) {
+        let [slope, rest, scaled, raised, kept] =
+            ["weight", "rest", "scaled", "raised", "kept"].map(|part| format!("{layer}.{part}"));
         let mut complements = slopes.clone();
         complements.values_mut().iter_mut().for_each(|slope| *slope = 1.0 - *slope);
-        self.model.constant(&name, &slopes);
+        self.model.constant(&slope, slopes);
         self.model.constant(&rest, &complements);
-        self.model.node("Mul", &[&self.value, &name], &scaled, []);
-        self.model.node("Relu", &[&self.value], &positive, []);
-        self.model.node("Mul", &[&positive, &rest], &kept, []);
+        self.model.node("Mul", &[input, &slope], &scaled, []);
+        self.model.node("Mul", &[input, &rest], &raised, []);
+        self.model.node("Relu", &[&raised], &kept, []);
         self.model.node("Add", &[&scaled, &kept], layer, []);
         self.value = layer.to_owned();
-        Ok(())
     }
+}
+
+/// Of two rows, what the first exceeds the second by, and the other way round.
+fn differences(rows: &Tensor) -> Tensor {
+    let mut differences = rows.clone();
+    let half = rows.values().len() / 2;
+    let (first, second) = differences.values_mut().split_at_mut(half);
+    for (first, second) in first.iter_mut().zip(second) {
+        (*first, *second) = (*first - *second, *second - *first);
+    }
+    differences
 }
 
 #[cfg(test)]

@@ -173,7 +173,7 @@ fn a_bundle_says_what_is_in_it() {
         "bundle faces 1.2.0",
         "gateway ",
         "scorer ",
-        "mtcnn/proposal, SHA-256 d2b278608012f42f48a17084713ec578a653cadb751eff98859abee435bd655b",
+        "mtcnn/proposal, SHA-256 88737b6df20c235448728ade9a1c085a330c6f38b81b2771cb1fc15c1594d5ae",
         "facenet-casia-webface/embedding, SHA-256 bd9bdb2b",
         // The embedder's own, from the manifest.
         "1.06 (slope 18)",

@@ -2,7 +2,7 @@
 //!
 //! Owns finding the four nodes that stand for it, and writing one in their place. Must never know a library or a run.
 //!
-//! Models are written as ONNX Runtime is fastest with them: `slope * x + (1 - slope) * relu(x)` instead of PRelu. OpenVINO takes
+//! Models are written as ONNX Runtime is fastest with them: `slope * x + relu((1 - slope) * x)` instead of PRelu. OpenVINO takes
 //! PRelu into the convolution before it, and runs the four nodes one after the other: it needs half as long again for them.
 
 use std::borrow::Cow;
@@ -140,18 +140,20 @@ impl<'a> Graph<'a> {
         self.halves(first, second).or_else(|| self.halves(second, first))
     }
 
-    /// The same, of `slope * x` and `(1 - slope) * relu(x)`.
+    /// The same, of `slope * x` and `relu((1 - slope) * x)`.
     fn halves(&self, scaled: &'a [u8], kept: &'a [u8]) -> Option<Found<'a>> {
         let (scaled_at, kept_at) = (self.only_used_here(scaled)?, self.only_used_here(kept)?);
         let (input, slope) = self.factors(scaled_at)?;
-        let (positive, rest) = self.factors(kept_at)?;
-        let positive_at = self.only_used_here(positive)?;
-        let relu = &self.nodes[positive_at];
-        let same = relu.operator == b"Relu" && relu.inputs == [input];
-        (same && self.one_a_channel(input, slope) && self.complements(slope, rest)).then_some(Found {
+        let relu = &self.nodes[kept_at];
+        let raised_at = match (relu.operator, relu.inputs.as_slice()) {
+            (b"Relu", [raised]) => self.only_used_here(raised)?,
+            _ => return None,
+        };
+        let (raised, rest) = self.factors(raised_at)?;
+        (raised == input && self.one_a_channel(input, slope) && self.complements(slope, rest)).then_some(Found {
             input,
             slope,
-            parts: [scaled_at, kept_at, positive_at],
+            parts: [scaled_at, kept_at, raised_at],
         })
     }
 
@@ -188,14 +190,14 @@ impl<'a> Graph<'a> {
         }
     }
 
-    /// Whether `rest` is 1 less `slope`, number by number.
+    /// Whether `rest` is 1 less `slope`, number by number, and never negative: else it would rectify the other side.
     fn complements(&self, slope: &[u8], rest: &[u8]) -> bool {
         let (Some(slope), Some(rest)) = (self.constants.get(slope), self.constants.get(rest)) else { return false };
         let (Some(slopes), Some(rests)) = (slope.values, rest.values) else { return false };
         let numbers = |bytes: &'a [u8]| bytes.as_chunks().0.iter().map(|cell| f32::from_le_bytes(*cell));
         slope.dimensions == rest.dimensions
             && slopes.len() == rests.len()
-            && numbers(slopes).zip(numbers(rests)).all(|(slope, rest)| 1.0 - slope == rest)
+            && numbers(slopes).zip(numbers(rests)).all(|(slope, rest)| 1.0 - slope == rest && rest >= 0.0)
     }
 }
 
@@ -346,8 +348,8 @@ mod tests {
         // The factors are values here, not constants.
         let nodes: [fixture::Node<'_>; 4] = [
             ("Mul", &["x", "x"], "scaled"),
-            ("Relu", &["x"], "positive"),
-            ("Mul", &["positive", "x"], "kept"),
+            ("Mul", &["x", "x"], "raised"),
+            ("Relu", &["raised"], "kept"),
             ("Add", &["scaled", "kept"], "y"),
         ];
         let model = fixture::model(fixture::FLOAT, &port, &nodes, &[("y", &any)]);

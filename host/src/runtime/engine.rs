@@ -77,7 +77,9 @@ fn config(sizes: Sizes) -> Config {
         .max_unused_warm_slots(sizes.warm)
         // Pages kept resident are cleared by the host before the next guest sees them; this much saves most page faults
         // of a photograph of a few megapixels.
-        .linear_memory_keep_resident(KEEP_RESIDENT);
+        .linear_memory_keep_resident(KEEP_RESIDENT)
+        // The same of tables, which are small: giving their pages back takes longer, and all processors must hear of it.
+        .table_keep_resident(TABLE_ELEMENTS * size_of::<usize>());
     let mut config = code();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
     config

@@ -132,7 +132,8 @@ pub(crate) trait Service {
         let mut kib = 0.0;
         for process in self.processes() {
             let path = format!("/proc/{process}/smaps_rollup");
-            let text = fs::read_to_string(&path).with_context(|| format!("can not read {path}"))?;
+            let text = fs::read_to_string(&path)
+                .with_context(|| format!("can not read {path}; only root may, for a host hides its memory"))?;
             let line = text.lines().find_map(|line| line.strip_prefix("Pss:")).context("the kernel counts memory")?;
             kib += line.trim().trim_end_matches(" kB").trim().parse::<f64>()?;
         }

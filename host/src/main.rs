@@ -13,7 +13,8 @@
 //! - `error_rates`: what comparisons of known truth say of a threshold.
 //! - `webhook`: tells clients of their tasks' ends.
 //! - `auth`: API keys.
-//! - `task`: the data that travels. `secret`: files that hold one. `telemetry`: the log, metrics and traces.
+//! - `task`: the data that travels. `secret`: files that hold one. `memory`: of this process, which stays there. `telemetry`: the
+//!   log, metrics and traces.
 
 mod admin;
 mod app;
@@ -23,6 +24,7 @@ mod cli;
 mod config;
 mod edge;
 mod error_rates;
+mod memory;
 mod nn;
 mod pipeline;
 mod queue;
@@ -65,6 +67,7 @@ fn end_with_the_reader() {
 }
 
 fn run() -> anyhow::Result<ExitCode> {
+    memory::keep_to_itself()?;
     let arguments = Arguments::parse();
     if !matches!(arguments.command, Command::Serve(_)) {
         end_with_the_reader();

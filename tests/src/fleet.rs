@@ -3,7 +3,7 @@
 //! Owns their common set-up and the life of workers. Must never know what a test does to them or counts.
 
 use std::fs::{self, OpenOptions};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -133,6 +133,11 @@ impl Worker {
     /// Lets it go on as if nothing had been.
     pub fn thaw(&self) {
         self.signal(libc::SIGCONT);
+    }
+
+    /// Its working folder.
+    pub fn folder(&self) -> &Path {
+        self.setup.folder()
     }
 
     /// Its log so far, of all its starts.

@@ -3,7 +3,7 @@
 //! Owns its life and its log. A host never outlives the test program, however that ends.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::os::unix::process::CommandExt;
@@ -143,8 +143,7 @@ impl Setup {
 
     /// Starts a host and waits until it is ready.
     pub fn start(&self) -> Host {
-        let queue = format!("file:{}", self.data().join("queue.redb").display());
-        self.start_with(&["--queue", &queue])
+        self.start_with(&["--queue", &self.queue()])
     }
 
     /// Starts a host with other flags than `--listen`.
@@ -157,13 +156,17 @@ impl Setup {
         self.listen(self.serve(flags)).0
     }
 
-    /// Starts a host whose files must not become larger than so many bytes.
-    pub fn start_within(&self, bytes: u64) -> Host {
-        let queue = format!("file:{}", self.data().join("queue.redb").display());
-        let mut command = self.serve(&["--queue", &queue]);
+    /// Starts a host that may have so much of something.
+    pub fn start_within(&self, resource: Resource, most: u64) -> Host {
+        let mut command = self.serve(&["--queue", &self.queue()]);
         // SAFETY: between fork and exec only system calls are made, and they allocate nothing.
-        unsafe { command.pre_exec(move || limit_files(0, bytes)) };
+        unsafe { command.pre_exec(move || limit(0, resource, most)) };
         self.launch(command)
+    }
+
+    /// The URL of the queue in a file.
+    pub fn queue(&self) -> String {
+        format!("file:{}", self.data().join("queue.redb").display())
     }
 
     /// The program as a host, on free ports.
@@ -265,11 +268,12 @@ impl Host {
         kib * 1024
     }
 
-    /// Its resident memory, bytes: what the pool of instances keeps for its next ones, and the rest.
+    /// Its resident memory, bytes: what the pool of instances keeps for its next ones, and the rest. `None` where it cannot be
+    /// seen: a host hides its memory from all but root.
     ///
     /// wasmtime reserves the pool's addresses in one piece, which starts as private memory of no rights.
-    pub fn resident_in_and_beside_the_pool(&self) -> (u64, u64) {
-        let maps = fs::read_to_string(format!("/proc/{}/smaps", self.id())).expect("the host runs");
+    pub fn resident_in_and_beside_the_pool(&self) -> Option<(u64, u64)> {
+        let maps = self.look_into("smaps")?;
         let (mut pool, mut all, mut reserved) = (0, 0, false);
         for line in maps.lines() {
             if let Some(kib) = line.strip_prefix("Rss:") {
@@ -280,14 +284,25 @@ impl Host {
                 reserved = line.contains(" ---p ");
             }
         }
-        (pool * 1024, (all - pool) * 1024)
+        Some((pool * 1024, (all - pool) * 1024))
     }
 
-    /// How many pieces of machine code it has mapped that no file holds: compiled components.
-    pub fn compiled_components(&self) -> usize {
-        let maps = fs::read_to_string(format!("/proc/{}/maps", self.id())).expect("the host runs");
+    /// How many pieces of machine code it has mapped that no file holds: compiled components. `None` where that cannot be seen.
+    pub fn compiled_components(&self) -> Option<usize> {
+        let maps = self.look_into("maps")?;
         let anonymous = |line: &&str| line.contains(" r-xp ") && line.split_whitespace().count() == 5;
-        maps.lines().filter(anonymous).count()
+        Some(maps.lines().filter(anonymous).count())
+    }
+
+    /// What the kernel says of its memory to those who may look into it.
+    fn look_into(&self, what: &str) -> Option<String> {
+        match fs::read_to_string(format!("/proc/{}/{what}", self.id())) {
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+                eprintln!("skipped: only root may look into a host's memory");
+                None
+            }
+            read => Some(read.expect("the host runs")),
+        }
     }
 
     /// Whether it still runs.
@@ -295,9 +310,16 @@ impl Host {
         matches!(self.child.lock().expect("no test breaks off here").try_wait(), Ok(None))
     }
 
-    /// Sets how large its files may become, bytes.
-    pub fn limit_files(&self, bytes: u64) {
-        limit_files(self.id().cast_signed(), bytes).expect("the host runs, and its limit may be changed");
+    /// Sets how much of something it may have.
+    pub fn limit(&self, resource: Resource, most: u64) {
+        limit(self.id().cast_signed(), resource, most).expect("the host runs, and its limit may be changed");
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: i32) {
+        // SAFETY: the process is our child and has not been waited for, so that its id is still its own.
+        let sent = unsafe { libc::kill(self.id().cast_signed(), signal) };
+        assert_eq!(sent, 0, "the host still runs");
     }
 
     /// Kills it as `kill -9` does.
@@ -311,9 +333,7 @@ impl Host {
 
     /// Asks it to stop, as `kill` does.
     pub fn terminate(&self) {
-        // SAFETY: the process is our child and has not been waited for, so that its id is still its own.
-        let sent = unsafe { libc::kill(self.id().cast_signed(), libc::SIGTERM) };
-        assert_eq!(sent, 0, "the host still runs");
+        self.signal(libc::SIGTERM);
     }
 
     /// Waits for its end.
@@ -421,15 +441,33 @@ pub fn spawn(mut command: Command) -> Child {
     child.recv().expect("the launcher answers").expect("the host starts")
 }
 
-/// Sets how large the files of a process may become, bytes; 0 is the calling process. Only the limit that can be lifted
-/// again is set.
-fn limit_files(process: libc::pid_t, bytes: u64) -> std::io::Result<()> {
+/// What a process may have no more of than is set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resource {
+    /// The size of each of its files, bytes.
+    FileSize,
+    /// Open files and sockets.
+    Descriptors,
+    /// Memory that it writes to and shares with nobody, bytes.
+    Memory,
+    /// The size of a core dump, bytes.
+    CoreDump,
+}
+
+/// Limits a process; 0 is the calling one. Only the limit that can be lifted again is set.
+fn limit(process: libc::pid_t, resource: Resource, most: u64) -> std::io::Result<()> {
+    let resource = match resource {
+        Resource::FileSize => libc::RLIMIT_FSIZE,
+        Resource::Descriptors => libc::RLIMIT_NOFILE,
+        Resource::Memory => libc::RLIMIT_DATA,
+        Resource::CoreDump => libc::RLIMIT_CORE,
+    };
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: both calls only read or write a limit that outlives them.
     let done = unsafe {
-        let known = libc::prlimit64(process, libc::RLIMIT_FSIZE, std::ptr::null(), &raw mut limit);
-        limit.rlim_cur = bytes.min(limit.rlim_max);
-        known == 0 && libc::prlimit64(process, libc::RLIMIT_FSIZE, &raw const limit, std::ptr::null_mut()) == 0
+        let known = libc::prlimit64(process, resource, std::ptr::null(), &raw mut limit);
+        limit.rlim_cur = most.min(limit.rlim_max);
+        known == 0 && libc::prlimit64(process, resource, &raw const limit, std::ptr::null_mut()) == 0
     };
     if done { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }

@@ -15,6 +15,7 @@
 //! - [`photos`]: the sample photographs and what can be made of them.
 //! - [`broken`]: files that are no photographs, or lie.
 //! - [`clock`]: a wall clock that steps.
+//! - [`compiled`]: a cache of compiled code of a test's own.
 //! - [`components`]: components that trap or never end.
 //! - [`languages`]: the example scorers in several languages.
 //! - [`scorer`]: a scorer called by itself, and the recorded cases.
@@ -33,6 +34,7 @@
 pub mod broken;
 pub mod clock;
 pub mod collector;
+pub mod compiled;
 pub mod components;
 pub mod fleet;
 pub mod form;

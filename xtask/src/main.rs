@@ -71,9 +71,10 @@ enum Chore {
     Demo(demo::Options),
     /// Set up and run all checks: formatting, lints, documentation, models, tests.
     Test(checks::Options),
-    /// Set up and run the tests of reliability at their full figures: kills, cuts, full disks, 10,000 tasks, random histories.
+    /// Set up and run the tests of reliability at their full figures: kills, cuts, full disks, 10,000 tasks, random histories, and
+    /// all that clients and operators do for ten minutes, or for as long as `soak mixed --minutes 60` asks.
     ///
-    /// Takes about an hour on two cores, 3 GB of disk and 2 GB of memory. Each test says what it counted in a line that begins
+    /// Takes about two hours on two cores, 3 GB of disk and 2 GB of memory. Each test says what it counted in a line that begins
     /// with `reliability:`. `cargo xtask test` runs the same tests with smaller figures.
     Soak(soak::Options),
     /// Make up photographs, requests and bundles, with AddressSanitizer, until something breaks or the time is over.

@@ -15,8 +15,11 @@ const HISTORIES: &str = "random_histories_follow_the_model";
 /// Options of `cargo xtask soak`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// Run only tests whose name contains this, as `workers`, `killed` or `random_histories`.
+    /// Run only tests whose name contains this, as `workers`, `killed`, `mixed` or `random_histories`.
     name: Option<String>,
+    /// How long the mixed load goes on, minutes: `soak mixed --minutes 60`.
+    #[arg(long, value_name = "NUMBER", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    minutes: u32,
     /// How many random histories each backend of the queue is put through.
     #[arg(long, value_name = "NUMBER", default_value_t = 10_000)]
     histories: u32,
@@ -28,9 +31,10 @@ pub(crate) fn run(options: &Options, workspace: &Workspace) -> Result<()> {
     setup::run(workspace)?;
     let start = Instant::now();
     let name = options.name.as_deref().unwrap_or_default();
-    let histories = options.histories.to_string();
+    let (histories, minutes) = (options.histories.to_string(), options.minutes.to_string());
     let tests = ["--test", "reliability", "--test", "hostile", "--", name, "--test-threads=1", "--nocapture"];
-    test(workspace, &tests, &[("VISAVIS_SOAK", "1")]).context("the suite of reliability or that of attacks failed")?;
+    test(workspace, &tests, &[("VISAVIS_SOAK", "1"), ("VISAVIS_SOAK_MINUTES", &minutes)])
+        .context("the suite of reliability or that of attacks failed")?;
     // A name may mean a test of the suites, and then no history; the other way round the suite has run nothing.
     if HISTORIES.contains(name) || name.contains(HISTORIES) {
         let tests = ["--bin", "visavis", "--", HISTORIES, "--test-threads=1", "--nocapture"];

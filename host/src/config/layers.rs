@@ -19,8 +19,15 @@ const PREFIX: &str = "VISAVIS_";
 
 /// Variables that set no key. Of set-up and tests: the folder of downloads, the program under test, how much is tested; a
 /// shell may export them for all. Of `visavis components`: the password of a secret key, which no file of ours should hold.
-const TOOLS: [&str; 6] =
-    ["VISAVIS_CACHE", "VISAVIS_BIN", "VISAVIS_SOAK", "VISAVIS_PACE", "VISAVIS_PACE_BIN", "VISAVIS_KEY_PASSWORD"];
+const TOOLS: [&str; 7] = [
+    "VISAVIS_CACHE",
+    "VISAVIS_BIN",
+    "VISAVIS_SOAK",
+    "VISAVIS_SOAK_MINUTES",
+    "VISAVIS_PACE",
+    "VISAVIS_PACE_BIN",
+    "VISAVIS_KEY_PASSWORD",
+];
 
 /// Variables of the program that visavis replaces, and the keys they stand for.
 const SEED: [(&str, &str); 2] = [("REDIS_URL", "queue.url"), ("CELERY_TASK_TIMEOUT", "worker.task_timeout")];

@@ -12,6 +12,7 @@ mod clients;
 mod command_line;
 mod configuration;
 mod contract;
+mod damage;
 mod deploy;
 mod durability;
 mod failures;

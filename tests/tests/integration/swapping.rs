@@ -87,7 +87,7 @@ fn work_ends_on_the_generation_that_it_began_on() {
     // Only the third can be returned to now; the second went with its last task, and the first before it.
     let deadline = Instant::now() + Duration::from_secs(30);
     while host.compiled_components() > compiled {
-        assert!(Instant::now() < deadline, "{} components are mapped, {compiled} were", host.compiled_components());
+        assert!(Instant::now() < deadline, "{:?} components are mapped, {compiled:?} were", host.compiled_components());
         thread::sleep(Duration::from_millis(50));
     }
 }

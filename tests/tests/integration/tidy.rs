@@ -9,8 +9,8 @@ use visavis_tests::host::repository;
 /// What each room of the host may name. An arrow that is not here does not exist:
 /// `main -> {app, cli} -> {edge, worker, admin} -> rollout -> pipeline -> runtime -> {nn, webhook} -> queue -> auth ->
 /// {secret, task, telemetry}`. Edge and worker never name each other; the configuration is read by those who wire, and no room knows it.
-const ARROWS: [(&str, &[&str]); 21] = [
-    ("main", &["app", "cli", "arguments", "config", "telemetry"]),
+const ARROWS: [(&str, &[&str]); 22] = [
+    ("main", &["app", "cli", "arguments", "config", "memory", "telemetry"]),
     (
         "app",
         &[
@@ -63,6 +63,7 @@ const ARROWS: [(&str, &[&str]); 21] = [
     ("queue", &["secret", "task", "telemetry"]),
     ("auth", &["secret"]),
     ("error_rates", &[]),
+    ("memory", &[]),
     ("telemetry", &[]),
     ("secret", &[]),
     ("task", &[]),

@@ -155,12 +155,17 @@ fn neither_log_nor_metrics_nor_traces_hold_names_pixels_or_embeddings() {
 }
 
 /// The numbers of both photographs' embeddings, as they would be written, without a sign.
-fn embeddings(setup: &Setup) -> Vec<String> {
+pub(crate) fn embeddings(setup: &Setup) -> Vec<String> {
+    let numbers = vectors(setup).into_iter().flatten();
+    numbers.map(|number| number.to_string().trim_start_matches('-').to_owned()).collect()
+}
+
+/// Both photographs' embeddings.
+pub(crate) fn vectors(setup: &Setup) -> Vec<Vec<serde_json::Value>> {
     let output = setup.run(["analyze".into(), "--json".into(), path("obama.jpg"), path("obama2.jpg")]);
     let lines = String::from_utf8(output.stdout).expect("JSON is text");
     let faces = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).expect("an object a line"));
-    let numbers = faces.flat_map(|it| it["faces"][0]["embedding"].as_array().expect("a face").clone());
-    numbers.map(|number| number.to_string().trim_start_matches('-').to_owned()).collect()
+    faces.map(|it| it["faces"][0]["embedding"].as_array().expect("a face").clone()).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use visavis_tests::form::Form;
-use visavis_tests::host::Setup;
+use visavis_tests::host::{Resource, Setup};
 use visavis_tests::scale::{Run, scale, wait_for};
 use visavis_tests::stub;
 use visavis_tests::watch::{Tally, Watch};
@@ -24,12 +24,12 @@ fn a_full_disk_refuses_new_tasks_and_loses_none() {
         .set("VISAVIS_COMPONENTS__ANALYZER__PATH", &stub::component().to_string_lossy())
         .set("VISAVIS_WORKER__CONCURRENCY", "1")
         .set("VISAVIS_NN__SESSIONS", "1");
-    let mut host = setup.start_within(FILE);
+    let mut host = setup.start_within(Resource::FileSize, FILE);
     let watch = Watch::new(stub::is_own);
     let form = |number| stub::form(number, Duration::from_millis(300), 300_000);
     let (mut number, mut refused) = (0, 0);
     for round in 0..rounds {
-        host.limit_files(FILE);
+        host.limit(Resource::FileSize, FILE);
         let client = host.client();
         // Until there is no room: tasks come faster than they are done.
         let full = loop {
@@ -52,7 +52,7 @@ fn a_full_disk_refuses_new_tasks_and_loses_none() {
             // Killed while its disk is full, and started on a larger one.
             host = host.kill().start();
         } else {
-            host.limit_files(u64::MAX);
+            host.limit(Resource::FileSize, u64::MAX);
         }
         let client = host.client();
         wait_for("tasks are accepted again", PATIENCE, || {

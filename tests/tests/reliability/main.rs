@@ -5,17 +5,21 @@
 //!
 //! # Layout
 //!
-//! - `workers`: workers that are killed, or hang past their lease.
+//! - `kills`: a host killed at random moments, and an oracle. `workers`: workers that are killed, or hang past their lease.
 //! - `servers`: the Redis killed under load.
 //! - `network`: the way between a worker and the Redis cut, stalled, slowed.
 //! - `clocks`: wall clocks that step.
 //! - `disk`: the embedded queue's disk full.
-//! - `endurance`: many tasks, and memory.
+//! - `exhaustion`: no file descriptors, no memory.
+//! - `endurance`: many tasks, and memory. `mixed`: all that clients and operators do, at once.
 //! - `swaps`: components replaced under load, and the figures of a swap.
 
 mod clocks;
 mod disk;
 mod endurance;
+mod exhaustion;
+mod kills;
+mod mixed;
 mod network;
 mod servers;
 mod swaps;

@@ -144,6 +144,42 @@ fn a_stall_longer_than_the_lease_gives_the_task_to_another_worker() {
 }
 
 #[test]
+fn a_slow_redis_delays_and_one_slower_than_is_waited_for_is_as_good_as_gone() {
+    let run = Run::of("Redis slow by 150 ms each way, and by 2.5 s");
+    let fleet = Fleet::stubbed().set("VISAVIS_QUEUE__LEASE", "20s");
+    let address: SocketAddr = fleet.redis.url().replace("redis://", "").parse().expect("an address");
+    let proxy = Proxy::to(address);
+    let node = fleet.node().start_with(&["--queue", &format!("redis://{}", proxy.address())]);
+    let (client, watch) = (node.client(), Watch::new(stub::is_own));
+    let form = |number| stub::form(number, Duration::from_millis(10), 5000);
+    let (mut number, mut slowest) = (0, Duration::ZERO);
+    for _ in 0..scale(1, 10) {
+        proxy.set(Weather::Slow(Duration::from_millis(150)));
+        for _ in 0..4 {
+            assert!(watch.submit(&client, number, &form(number)), "{}", node.log());
+            number += 1;
+        }
+        proxy.set(Weather::Slow(Duration::from_millis(2500)));
+        for _ in 0..3 {
+            let asked = Instant::now();
+            let answer = client.post("/verify", &form(number), &[]);
+            slowest = slowest.max(asked.elapsed());
+            assert_eq!((answer.status, answer.problem().as_str()), (503, "queue_unavailable"), "{}", answer.text());
+            assert!(answer.header("retry-after").is_some());
+        }
+        assert_eq!((client.get("/healthz").status, client.get("/readyz").status), (200, 503));
+        proxy.set(Weather::Fair);
+        wait_for("tasks are accepted again", PATIENCE, || watch.submit(&client, number, &form(number)));
+        number += 1;
+    }
+    let tally = watch.to_the_end(&[client], PATIENCE);
+    run.counted(&format!("{tally}, the slowest refusal after {:.1} s", slowest.as_secs_f64()));
+    assert_eq!(tally, Tally::perfect(number as usize), "{}", watch.trouble());
+    // Two seconds for an answer, and a machine that has other work.
+    assert!(slowest < Duration::from_secs(15), "{slowest:?}");
+}
+
+#[test]
 fn a_slow_and_flickering_link_does_no_harm() {
     let run = Run::of("link slow by 50 ms each way and cut now and then");
     let tasks = scale(20, 500);

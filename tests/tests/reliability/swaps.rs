@@ -44,7 +44,7 @@ fn swaps_under_load_lose_nothing() {
         }
         thread::sleep(Duration::from_secs(2));
     });
-    let ((_, before), compiled) = (host.resident_in_and_beside_the_pool(), host.compiled_components());
+    let before = host.resident_in_and_beside_the_pool().zip(host.compiled_components());
     let (durations, seen) = under_load(&host, &forms, [2, 2], || {
         let every = scorers / analyzers + 1;
         (0..scorers + analyzers)
@@ -65,22 +65,27 @@ fn swaps_under_load_lose_nothing() {
         assert!(generations.iter().max() > Some(&before), "{slot}: new generations work: {generations:?}");
         assert_eq!(operator.overview()["slots"][slot]["serving"]["generation"], *existed.end());
     }
-    // What serves, and of each slot what could be returned to.
-    let more = host.compiled_components().saturating_sub(compiled);
-    let (pool, after) = host.resident_in_and_beside_the_pool();
     let polls: Vec<_> = seen.polls.iter().map(|(_, took)| took.as_secs_f64() * 1e3).collect();
-    run.counted(&format!(
+    let counted = format!(
         "{scorers} swaps of the scorer and {analyzers} of the analyzer, each in {:.0} ms at the median; {} verifications and {} \
-         polls, none lost or failed; beside the pool {} MiB resident before and {} MiB after, {} MiB in the pool, {more} more mapped components, {} verifications \
-         before",
+         polls, none lost or failed, after {} verifications",
         Spread::of(&durations).median,
         seen.verifications.len(),
         polls.len(),
+        warm.verifications.len(),
+    );
+    let after = host.resident_in_and_beside_the_pool().zip(host.compiled_components());
+    let Some((((_, before), compiled), ((pool, after), more))) = before.zip(after) else {
+        return run.counted(&counted);
+    };
+    let more = more.saturating_sub(compiled);
+    run.counted(&format!(
+        "{counted}; beside the pool {} MiB resident before and {} MiB after, {} MiB in the pool, {more} more mapped components",
         before >> 20,
         after >> 20,
         pool >> 20,
-        warm.verifications.len(),
     ));
+    // What serves, and of each slot what could be returned to.
     assert!(more <= 2, "{more} replaced components are still mapped");
     assert!(after < before + (48 << 20), "the host grew from {before} to {after} bytes");
     // Of each instance up to 8 MiB stay for the next: of as many as there are as a rule, and as were there at once beside them.

@@ -67,8 +67,13 @@ export async function visit(browser, { viewport = WIDE, scheme = "light", path =
   await context.close();
 }
 
-/** Keeps a picture of the whole page. */
+/** Keeps a picture of the whole page, on which nothing stands that only a script understands. */
 export async function picture(page, name) {
+  // The reference quotes JSON, where such words belong.
+  if (!new URL(page.url()).pathname.startsWith("/docs")) {
+    const [word] = /\b(undefined|null|NaN|true|false)\b|\[object/.exec(await page.locator("body").innerText()) ?? [];
+    holds(!word, `"${word}" stands on the page`);
+  }
   const { width } = page.viewportSize();
   const scheme = await page.evaluate(() => (matchMedia("(prefers-color-scheme: dark)").matches ? "dark" : "light"));
   await page.screenshot({ path: join(told.screenshots, `${name}-${width}-${scheme}.png`), fullPage: true });

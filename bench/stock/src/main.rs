@@ -19,6 +19,9 @@ use wasmtime_wasi_nn::{Graph, GraphRegistry, Registry};
 use self::bindings::AnalyzerPre;
 use self::bindings::exports::visavis::face::analyze::{Detector, Embed, Embedder, Settings};
 
+#[path = "../../pace/settings.rs"]
+mod settings;
+
 #[allow(clippy::all)]
 mod bindings {
     wasmtime::component::bindgen!({
@@ -74,7 +77,8 @@ fn main() -> Result<()> {
         let (table, wasi) = (ResourceTable::new(), WasiCtx::builder().build());
         let mut store = Store::new(&engine, Guest { table, wasi, nn: WasiNnCtx::new([], registry) });
         let instance = pre.instantiate(&mut store).map_err(|error| anyhow!("{error:#}"))?;
-        let analysis = instance.visavis_face_analyze().call_analyze(&mut store, order.words.as_bytes(), &settings());
+        let analysis =
+            instance.visavis_face_analyze().call_analyze(&mut store, order.words.as_bytes(), &settings::settings());
         let analysis = analysis.map_err(|error| anyhow!("{error:#}"))?.map_err(|failure| anyhow!("{failure:?}"))?;
         Ok(analysis.faces.into_iter().next().context("an output")?.embedding)
     };
@@ -90,35 +94,4 @@ fn load(engine: &Engine, order: &Order) -> wasmtime::Result<AnalyzerPre<Guest>> 
     })?;
     let component = Component::from_file(engine, &order.component)?;
     AnalyzerPre::new(linker.instantiate_pre(&component)?)
-}
-
-/// What an analyzer is told; this one looks at none of it.
-fn settings() -> Settings {
-    let none = String::new;
-    let (mean, scale) = (0.0, 1.0);
-    Settings {
-        detector: Detector {
-            proposal: none(),
-            refinement: none(),
-            output: none(),
-            mean,
-            scale,
-            thresholds: (0.0, 0.0, 0.0),
-            pyramid_factor: 0.0,
-        },
-        embedder: Embedder {
-            graph: none(),
-            input: none(),
-            output: none(),
-            size: 0,
-            mean,
-            scale,
-            crop_margin: 0.0,
-            dimension: 0,
-        },
-        embed: Embed::Every,
-        min_face: 0,
-        detect_max_side: 0,
-        max_pixels: 0,
-    }
 }

@@ -140,7 +140,7 @@ function blameOr(image, words, again) {
 function trouble([title, sentence], again = false) {
   busy(false);
   const box = place("trouble");
-  box.replaceChildren(element("strong", {}, title), element("p", {}, sentence), again && element("button", { type: "submit" }, "Try again"));
+  box.replaceChildren(element("strong", {}, title), element("p", {}, sentence), ...(again ? [element("button", { type: "submit" }, "Try again")] : []));
   box.hidden = false;
   box.focus({ preventScroll: true });
 }

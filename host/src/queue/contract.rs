@@ -144,6 +144,24 @@ macro_rules! contract {
 }
 pub(super) use contract;
 
+/// What [`confidential`] says and nobody may read where it is kept.
+pub(super) const SECRETS: [&str; 6] =
+    ["a face, in full", "another face", "passport", "192.0.2", "0123456789abcdef", "hooks.example"];
+
+/// A submission full of what only those may know whom it concerns.
+pub(super) fn confidential() -> Submission {
+    let photographs = [b"a face, in full".repeat(50), b"another face".repeat(50)];
+    Submission {
+        payload: Payload { photographs, wishes: Default::default() },
+        idempotency_key: Some("passport 123456".to_owned()),
+        client: Some("192.0.2.77".to_owned()),
+        max_waiting: None,
+        owner: Some("0123456789abcdef".to_owned()),
+        callback: Some("https://hooks.example.org/".to_owned()),
+        trace: Default::default(),
+    }
+}
+
 /// A payload that can be told from others.
 pub(super) fn payload(seed: u8) -> Payload {
     let wishes = Wishes {

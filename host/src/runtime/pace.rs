@@ -14,6 +14,9 @@ use super::scorer::Scorer;
 use super::{Cache, Cancel, Candidate, Clockwork, Limits, Sizes, Slot, Source};
 use crate::nn::{Config, GraphSource, Library, Nn, Precision};
 
+#[path = "../../../bench/pace/settings.rs"]
+mod settings;
+
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// Bytes that a guest may take: the largest input a few times.
@@ -41,7 +44,7 @@ fn of_the_graph_that_is_ordered() {
         let deadline = Instant::now() + HOUR;
         let words = order.words.as_bytes();
         let trace = Default::default();
-        let (analysis, _) = analyzer.analyze(&nn, words, &settings(), deadline, Cancel::default(), &trace);
+        let (analysis, _) = analyzer.analyze(&nn, words, &settings::settings(), deadline, Cancel::default(), &trace);
         let analysis = analysis.unwrap().unwrap();
         Ok(analysis.faces.into_iter().next().expect("an output").embedding)
     };
@@ -67,35 +70,4 @@ fn of_fresh_instances() {
     let analyze = || Ok(analyzer.instantiate(&nn, Instant::now() + HOUR)?);
     let score = || Ok(scorer.instantiate()?);
     order.carry_out([&analyze, &score]).unwrap();
-}
-
-/// What an analyzer is told; this one looks at none of it.
-fn settings() -> Settings {
-    let none = String::new;
-    let (mean, scale) = (0.0, 1.0);
-    Settings {
-        detector: Detector {
-            proposal: none(),
-            refinement: none(),
-            output: none(),
-            mean,
-            scale,
-            thresholds: (0.0, 0.0, 0.0),
-            pyramid_factor: 0.0,
-        },
-        embedder: Embedder {
-            graph: none(),
-            input: none(),
-            output: none(),
-            size: 0,
-            mean,
-            scale,
-            crop_margin: 0.0,
-            dimension: 0,
-        },
-        embed: Embed::Every,
-        min_face: 0,
-        detect_max_side: 0,
-        max_pixels: 0,
-    }
 }

@@ -7,7 +7,10 @@
 use std::time::{Duration, Instant};
 
 use crate::bindings::exports::visavis::face::analyze::{Analysis, Failure, Guest, Settings};
-use crate::bindings::visavis::face::types::{BoundingBox, Face, Landmarks, Point, Pose, Timing};
+use crate::bindings::visavis::face::types::Timing;
+use crate::face::face;
+
+mod face;
 
 // Generated code has no documentation of its own, and the workspace's lints are for code that people write.
 #[allow(missing_docs, unreachable_pub, clippy::all)]
@@ -49,22 +52,4 @@ fn words(photograph: &[u8]) -> Option<(Duration, f32)> {
     let wait = words.next()?.strip_prefix("wait=")?.parse().ok()?;
     let angle: u32 = words.next()?.strip_prefix("angle=")?.parse().ok()?;
     Some((Duration::from_millis(wait), angle as f32 / 1000.0))
-}
-
-/// A face that looks into the camera.
-fn face(embedding: Vec<f32>) -> Face {
-    let point = |x, y| Point { x, y };
-    Face {
-        box_: BoundingBox { x1: 16.0, y1: 16.0, x2: 96.0, y2: 112.0 },
-        confidence: 0.99,
-        landmarks: Landmarks {
-            left_eye: point(38.0, 52.0),
-            right_eye: point(74.0, 52.0),
-            nose: point(56.0, 72.0),
-            left_mouth: point(42.0, 90.0),
-            right_mouth: point(70.0, 90.0),
-        },
-        pose: Pose { yaw: 0.0, pitch: 0.0, roll: 0.0 },
-        embedding,
-    }
 }

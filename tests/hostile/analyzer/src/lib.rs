@@ -7,7 +7,7 @@ use std::hint::black_box;
 use std::process::abort;
 
 use crate::bindings::exports::visavis::face::analyze::{Analysis, Failure, Guest, Settings};
-use crate::bindings::visavis::face::types::{BoundingBox, Face, Landmarks, Point, Pose, Timing};
+use crate::bindings::visavis::face::types::{Face, Timing};
 use crate::bindings::wasi::cli::stdout::get_stdout;
 use crate::bindings::wasi::clocks::monotonic_clock::subscribe_duration;
 use crate::bindings::wasi::io::poll::poll;
@@ -15,7 +15,10 @@ use crate::bindings::wasi::nn::graph::{ExecutionTarget, Graph, GraphEncoding, lo
 use crate::bindings::wasi::nn::tensor::{Tensor, TensorType};
 use crate::bindings::wasi::random::insecure::get_insecure_random_bytes;
 use crate::bindings::wasi::random::random::get_random_bytes;
+use crate::face::face;
 
+#[path = "../../../analyzer/src/face.rs"]
+mod face;
 #[path = "../../traces.rs"]
 mod traces;
 
@@ -228,22 +231,4 @@ fn told(error: crate::bindings::wasi::nn::errors::Error) -> Failure {
 
 fn analysis(faces: Vec<Face>) -> Analysis {
     Analysis { width: 112, height: 112, faces, timings: Vec::new() }
-}
-
-/// A face that looks into the camera.
-fn face(embedding: Vec<f32>) -> Face {
-    let point = |x, y| Point { x, y };
-    Face {
-        box_: BoundingBox { x1: 16.0, y1: 16.0, x2: 96.0, y2: 112.0 },
-        confidence: 0.99,
-        landmarks: Landmarks {
-            left_eye: point(38.0, 52.0),
-            right_eye: point(74.0, 52.0),
-            nose: point(56.0, 72.0),
-            left_mouth: point(42.0, 90.0),
-            right_mouth: point(70.0, 90.0),
-        },
-        pose: Pose { yaw: 0.0, pitch: 0.0, roll: 0.0 },
-        embedding,
-    }
 }

@@ -5,10 +5,12 @@
 //! # Layout
 //!
 //! - `token`: the secret that operators show.
+//! - `door`: who is let in by an API key.
 //! - `service`: one request.
 //! - `monitor`: metrics and health, for who watches.
 //! - `folder`: files that are left in a folder instead.
 
+mod door;
 mod folder;
 mod monitor;
 mod service;
@@ -58,14 +60,25 @@ pub(crate) async fn run(
     monitor: Arc<Monitor>,
     shutdown: CancellationToken,
 ) {
-    // Whoever reaches the loopback may look; an address that others reach asks everybody for the token.
-    let watchers = listener.local_addr().is_ok_and(|address| address.ip().is_loopback());
+    // An address that others reach asks everybody for the token.
+    let watchers = is_local(&listener);
     let service = Arc::new(Service::new(config, rollout, queue, (monitor, watchers), shutdown.clone()));
     wire::serve(listener, tls, LIMITS, service, shutdown).await;
 }
 
 /// Answers those who watch, until the rooms have ended: a scraper sees the drain to its end.
-pub(crate) async fn watch(listener: TcpListener, monitor: Arc<Monitor>, ended: CancellationToken) {
+pub(crate) async fn watch(
+    (listener, tls): (TcpListener, Option<Arc<Tls>>),
+    keys: Option<Arc<Keyring>>,
+    monitor: Arc<Monitor>,
+    ended: CancellationToken,
+) {
     let limits = wire::Limits { listener: "metrics", drain_timeout: Duration::ZERO, ..LIMITS };
-    wire::serve(listener, None, limits, Arc::new(Watched(monitor)), ended).await;
+    let keys = keys.filter(|_| !is_local(&listener));
+    wire::serve(listener, tls, limits, Arc::new(Watched { monitor, keys }), ended).await;
+}
+
+/// Whether this machine alone reaches a listener: whoever does may look.
+fn is_local(listener: &TcpListener) -> bool {
+    listener.local_addr().is_ok_and(|address| address.ip().is_loopback())
 }

@@ -86,7 +86,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     }
 
     if let Some(listener) = &watchers {
-        say(&format!("metrics on http://{}/metrics", listener.local_addr()?));
+        say(&format!("metrics on {scheme}://{}/metrics", listener.local_addr()?));
     }
     let monitor = Arc::new(admin::Monitor {
         role: role.to_string(),
@@ -117,6 +117,7 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
         },
         client_address_header: config.server.client_address_header.clone(),
     };
+    let watchers = watchers.map(|listener| (listener, tls.clone())).zip(Some(keys.clone()));
     let rooms = async {
         let edge = async {
             if let (Some(listener), Some(gateway)) = (listener, rollout.gateway()) {
@@ -160,7 +161,8 @@ pub(crate) async fn serve(config: &Config) -> anyhow::Result<()> {
     };
     tokio::pin!(rooms);
     let ended = CancellationToken::new();
-    let watched = watchers.map(|listener| tokio::spawn(admin::watch(listener, Arc::clone(&monitor), ended.clone())));
+    let watched = watchers
+        .map(|(listener, keys)| tokio::spawn(admin::watch(listener, keys, Arc::clone(&monitor), ended.clone())));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     tokio::select! {

@@ -30,7 +30,9 @@ pub(crate) enum Scope {
     Verify,
     /// Looking up and revoking the tasks that the same key handed in.
     Status,
-    /// Looking up and revoking everybody's tasks, and all that operators may ask.
+    /// Reading the metrics.
+    Metrics,
+    /// Looking up and revoking everybody's tasks, and all that operators and those who watch may ask.
     Admin,
 }
 
@@ -40,6 +42,7 @@ impl Scope {
         match self {
             Self::Verify => "verify",
             Self::Status => "status",
+            Self::Metrics => "metrics",
             Self::Admin => "admin",
         }
     }

@@ -17,6 +17,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 mod layers;
@@ -230,13 +231,20 @@ impl Config {
         format!("{count} task{} at once ({why})", if count == 1 { "" } else { "s" })
     }
 
-    /// Whether this process' listeners ask for API keys: as it is set, or because others than this machine reach the public one.
+    /// Whether this process' listeners ask for API keys: as it is set, or because others than this machine reach one of them.
     pub(crate) fn asks_for_keys(&self) -> bool {
         match self.auth.mode {
-            Access::Auto => self.server.role.parts().0 && !self.server.listen.ip().is_loopback(),
+            Access::Auto => self.reached_by_others().is_some(),
             Access::Keys => true,
             Access::None => false,
         }
+    }
+
+    /// A listener that others than this machine reach, by its key and its address, of those that clients or those who watch have.
+    pub(crate) fn reached_by_others(&self) -> Option<(&'static str, SocketAddr)> {
+        let public = self.server.role.parts().0.then_some(("server.listen", self.server.listen));
+        let metrics = self.telemetry.metrics.map(|address| ("telemetry.metrics", address));
+        [public, metrics].into_iter().flatten().find(|(_, address)| !address.ip().is_loopback())
     }
 
     /// How many inferences of one model run at once.

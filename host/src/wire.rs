@@ -1,4 +1,4 @@
-//! HTTP/1.1 on a listener, with TLS or without, as both listeners speak it.
+//! HTTP/1.1 on a listener, with TLS or without, as all listeners speak it.
 //!
 //! Owns the accept loop, a connection's manners and the shape of a refusal. Must never know what is asked, or by whom it may
 //! be asked.

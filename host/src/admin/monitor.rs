@@ -1,7 +1,7 @@
 //! What those who watch ask: the metrics, whether the process lives, whether it can work.
 //!
-//! Owns these answers, on the operators' listener and on one of their own, which needs no token and takes no orders. Must never
-//! tell who a client is or what a task is about.
+//! Owns these answers, on the operators' listener and on one of their own, which takes no orders, and of strangers from elsewhere
+//! only answers whether the host is well. Must never tell who a client is or what a task is about.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,6 +12,8 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
+use super::door;
+use crate::auth::{Keyring, Scope};
 use crate::queue::{Line, Queue};
 use crate::rollout::Rollout;
 use crate::telemetry::{Depth, OTHER, Snapshot, metrics};
@@ -35,8 +37,26 @@ pub(crate) struct Monitor {
     pub(crate) shutdown: CancellationToken,
 }
 
+/// What opens the metrics where others than this machine reach them.
+const KEY: &str = "an API key with the scope metrics";
+
 /// The listener of those who watch and may do nothing else.
-pub(super) struct Watched(pub(super) Arc<Monitor>);
+pub(super) struct Watched {
+    pub(super) monitor: Arc<Monitor>,
+    /// The metrics are told who holds one of these.
+    pub(super) keys: Option<Arc<Keyring>>,
+}
+
+impl Watched {
+    async fn metrics(&self, request: &Request<Incoming>) -> Response<HyperOutgoingBody> {
+        if let Some(keys) = &self.keys
+            && let Err(refusal) = door::holder(keys, door::shown(request), &[Scope::Metrics, Scope::Admin], KEY)
+        {
+            return *refusal;
+        }
+        self.monitor.metrics().await
+    }
+}
 
 impl Monitor {
     /// All metrics.
@@ -83,8 +103,8 @@ impl wire::Service for Watched {
                 "whoever watches finds /metrics, /healthz and /readyz here",
             ),
             (_, false) => super::service::only("GET, HEAD"),
-            ("/metrics", true) => self.0.metrics().await,
-            ("/readyz", true) => self.0.ready().await,
+            ("/metrics", true) => self.metrics(&request).await,
+            ("/readyz", true) => self.monitor.ready().await,
             _ => answer("ok\n".to_owned(), "text/plain; charset=utf-8"),
         };
         if method == Method::HEAD {

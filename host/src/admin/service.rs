@@ -15,8 +15,8 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 use wasmtime_wasi_http::p2::body::HyperOutgoingBody;
 
-use super::{Config, Monitor};
-use crate::auth::{Caller, Refusal as KeyRefusal, Scope};
+use super::{Config, Monitor, door};
+use crate::auth::Scope;
 use crate::queue::Queue;
 use crate::rollout::{Order, Refusal, Rollout, What};
 use crate::runtime::Slot;
@@ -26,6 +26,9 @@ use crate::wire::{self, closing, full, problem};
 
 /// How long a deployment's body may take to arrive.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// What opens this listener.
+const TOKEN: &str = "the token of server.admin_token_file, or an API key with the scope admin,";
 
 /// A detached signature in minisign's format, in base64.
 const SIGNATURE: &str = "visavis-signature";
@@ -148,34 +151,16 @@ impl Service {
 
     /// Lets in who shows the token, or a key with the scope admin; yields the key's name.
     fn admit(&self, request: &Request<Incoming>) -> Result<Option<String>, Box<Answer>> {
-        let shown = text(request, header::AUTHORIZATION.as_str());
-        let shown = shown.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
-        let holder = if self.config.token.is(shown) { None } else { Some(self.holder(shown)?) };
+        let shown = door::shown(request);
+        let holder = match &self.config.keys {
+            _ if self.config.token.is(shown) => None,
+            None => return Err(door::stranger(TOKEN)),
+            Some(keys) => Some(door::holder(keys, shown, &[Scope::Admin], TOKEN)?),
+        };
         if request.body().size_hint().lower() > self.config.body_limit {
             return Err(Box::new(self.too_large()));
         }
         Ok(holder)
-    }
-
-    fn holder(&self, key: &str) -> Result<String, Box<Answer>> {
-        let admitted = self.config.keys.as_ref().map(|keys| keys.admit(Some(key)));
-        let refusal = match admitted {
-            Some(Ok(Caller::Holder(record))) if record.may(Scope::Admin) => return Ok(record.name.clone()),
-            Some(Ok(_)) => {
-                let why = "the API key may not do this: it lacks the scope admin";
-                let refusal = problem(StatusCode::FORBIDDEN, "forbidden", why);
-                wire::challenge(refusal, "Bearer error=\"insufficient_scope\", scope=\"admin\"")
-            }
-            Some(Err(refusal @ KeyRefusal::TooMany { retry_after, .. })) => {
-                wire::retry_later(StatusCode::TOO_MANY_REQUESTS, "rate_limited", &refusal.to_string(), retry_after)
-            }
-            Some(Err(_)) | None => {
-                let why = "show the token of server.admin_token_file, or an API key with the scope admin, as `Authorization: \
-                           Bearer TOKEN`";
-                wire::challenge(problem(StatusCode::UNAUTHORIZED, "unauthorized", why), "Bearer")
-            }
-        };
-        Err(Box::new(closing(refusal)))
     }
 
     async fn deploy(&self, what: impl FnOnce(Vec<u8>) -> What, request: Request<Incoming>, by: String) -> Answer {

@@ -22,9 +22,9 @@ pub(crate) fn keyring(config: &Config) -> anyhow::Result<Option<Arc<Keyring>>> {
     let file = &config.auth.keys_file;
     let keys = Keyring::open(file)?;
     if keys.count() == 0 {
-        let why = match config.auth.mode {
-            Access::Keys => "auth.mode is keys".to_owned(),
-            _ => format!("server.listen is {}, which others can reach", config.server.listen),
+        let why = match (config.auth.mode, config.reached_by_others()) {
+            (Access::Auto, Some((key, address))) => format!("{key} is {address}, which others can reach"),
+            _ => "auth.mode is keys".to_owned(),
         };
         bail!(
             "{why}, and there is no API key in {}: make one with `visavis keys add NAME` under the same settings, or, if \
@@ -54,10 +54,13 @@ pub(crate) fn describe(config: &Config, keys: Option<&Keyring>) -> String {
         Some(keys) => {
             format!("whoever shows one of the {} API keys of {}", keys.count(), config.auth.keys_file.display())
         }
-        None if !accepts => "this role has no public listener".to_owned(),
-        None if config.server.listen.ip().is_loopback() => {
-            "whoever uses this machine: server.listen is of the loopback, and auth.mode asks for no keys".to_owned()
-        }
-        None => format!("whoever reaches {}: auth.mode is none", config.server.listen),
+        None => match config.reached_by_others() {
+            Some((key, address)) => format!("whoever reaches {key}, {address}: auth.mode is none"),
+            None if accepts => {
+                "whoever uses this machine: every listener is of the loopback, and auth.mode asks for no keys"
+                    .to_owned()
+            }
+            None => "nobody from elsewhere: this role has no public listener".to_owned(),
+        },
     }
 }

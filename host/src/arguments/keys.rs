@@ -54,14 +54,14 @@ pub(crate) struct Add {
     /// What to call it, as by who gets it.
     #[arg(value_name = "NAME")]
     pub(crate) name: String,
-    /// What it may be used for: verify (hand tasks in), status (look up and revoke its own tasks), admin (look up and revoke
-    /// everybody's, and all that operators may ask).
+    /// What it may be used for: verify (hand tasks in), status (look up and revoke its own tasks), metrics (read the metrics), admin
+    /// (look up and revoke everybody's tasks, and all that operators may ask).
     #[arg(
         long = "scope",
         value_name = "SCOPE",
         value_delimiter = ',',
         default_value = "verify,status",
-        value_parser = ["verify", "status", "admin"]
+        value_parser = ["verify", "status", "metrics", "admin"]
     )]
     pub(crate) scopes: Vec<String>,
     /// How many requests it may make in a minute, on each node. Without it: as many as it likes.
@@ -92,6 +92,7 @@ const ADD_EXAMPLES: &str = "\
 Examples:
   visavis keys add web-shop
   visavis keys add kiosk --scope verify --per-minute 60 --max-waiting 20 --expires 90d
+  visavis keys add prometheus --scope metrics
   visavis keys add on-call --scope admin";
 
 const LIST_EXAMPLES: &str = "\

@@ -16,7 +16,7 @@ use super::key::{self, Hash};
 use crate::secret::{self, Exposed};
 
 /// All scopes.
-pub(crate) const SCOPES: [Scope; 3] = [Scope::Verify, Scope::Status, Scope::Admin];
+pub(crate) const SCOPES: [Scope; 4] = [Scope::Verify, Scope::Status, Scope::Metrics, Scope::Admin];
 
 /// The longest name of a key, bytes.
 const LONGEST_NAME: usize = 64;

@@ -71,7 +71,7 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 
 async fn ask(certificate: Option<&Path>, url: &str) -> anyhow::Result<(StatusCode, String)> {
     let uri: Uri = url.parse().with_context(|| format!("'{url}' is no URL"))?;
-    // What speaks in the clear beside a certificate is the listener of those who watch.
+    // The certificate is this configuration's; what is asked in the clear may be another host.
     let (certificate, port) = match (uri.scheme_str(), certificate) {
         (Some("http"), _) => (None, 80),
         (Some("https"), Some(_)) => (certificate, 443),

@@ -56,9 +56,12 @@ fn show(config: &Config, granted: &Granted) {
     );
     if !config.asks_for_keys() {
         eprintln!(
-            "A host of these settings asks for no key: auth.mode is {}, and server.listen is {}.",
+            "A host of these settings asks for no key: auth.mode is {}, and {}.",
             config.describe().iter().find(|it| it.key == "auth.mode").map_or("", |it| it.value.as_str()),
-            config.server.listen
+            config.reached_by_others().map_or_else(
+                || "every listener is of the loopback".to_owned(),
+                |(key, address)| format!("{key} is {address}")
+            )
         );
     }
 }

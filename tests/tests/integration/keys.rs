@@ -68,6 +68,11 @@ fn a_listener_that_others_reach_needs_keys_or_the_word_that_it_needs_none() {
         (Setup::new(), "0.0.0.0:0", "server.listen is 0.0.0.0:0, which others can reach"),
         (Setup::new(), "[::]:0", "server.listen is [::]:0, which others can reach"),
         (Setup::new().set("VISAVIS_AUTH__MODE", "keys"), "127.0.0.1:0", "auth.mode is keys"),
+        (
+            Setup::new().set("VISAVIS_TELEMETRY__METRICS", "0.0.0.0:0"),
+            "127.0.0.1:0",
+            "telemetry.metrics is 0.0.0.0:0, which others can reach",
+        ),
     ] {
         let told = told(&setup, listen);
         for words in [why, "keys.json", "visavis keys add", "auth.mode to \"none\""] {
@@ -83,6 +88,28 @@ fn a_listener_that_others_reach_needs_keys_or_the_word_that_it_needs_none() {
     let open = Setup::new().set("VISAVIS_AUTH__MODE", "none").listening_on("0.0.0.0:0").start();
     assert_eq!(open.client().get("/status/face_verification_00").problem(), "not_found");
     assert!(open.log().contains("auth.mode is none"), "{}", open.log());
+}
+
+#[test]
+fn where_others_reach_the_metrics_they_take_a_key() {
+    let setup = stubbed().set("VISAVIS_TELEMETRY__METRICS", "0.0.0.0:0");
+    let [web, prometheus, admin] =
+        [&["web"][..], &["prometheus", "--scope", "metrics"], &["on-call", "--scope", "admin"]]
+            .map(|arguments| setup.key(arguments));
+    let host = setup.start();
+    let watcher = |key: &str| Client::new(host.watchers()).holding(key);
+    let stranger = Client::new(host.watchers());
+    for path in ["/healthz", "/readyz"] {
+        assert_eq!(stranger.get(path).status, 200, "{path}");
+    }
+    assert_unauthorized(&stranger.get("/metrics"), "no key");
+    assert_unauthorized(&watcher(&web[1..]).get("/metrics"), "a wrong key");
+    assert_forbidden(&watcher(&web).get("/metrics"), "metrics");
+    for key in [&prometheus, &admin] {
+        assert!(watcher(key).get("/metrics").text().contains("visavis_build_info"));
+    }
+    assert_forbidden(&holder(&host, &prometheus).post("/verify", &quick(1), &[]), "verify");
+    assert_unauthorized(&host.client().post("/verify", &quick(1), &[]), "one rule for all listeners");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What Prometheus finds: figures of what was done, on the operators' listener and on one without a token, and files that ask for
+//! What Prometheus finds: figures of what was done, on the operators' listener and on one of their own, and files that ask for
 //! nothing that is not there.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! TLS on both listeners: whom the host is to its clients and to its own commands, and a certificate that changes while it works.
+//! TLS on all listeners: whom the host is to its clients and to its own commands, and a certificate that changes while it works.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -36,8 +36,9 @@ fn certify(setup: &Setup) -> String {
 }
 
 #[test]
-fn both_listeners_speak_tls_and_a_certificate_changes_while_they_do() {
+fn all_listeners_speak_tls_and_a_certificate_changes_while_they_do() {
     let (setup, first) = encrypted();
+    let setup = setup.set("VISAVIS_TELEMETRY__METRICS", "127.0.0.1:0");
     let host = setup.start_unready(&["--queue", "file:data/queue.redb"]);
     let client = Client::trusting(host.address(), &first);
     let deadline = Instant::now() + Duration::from_secs(120);
@@ -47,10 +48,14 @@ fn both_listeners_speak_tls_and_a_certificate_changes_while_they_do() {
     }
     let pair = Form::photos("obama.jpg", "obama2.jpg");
     assert_eq!(client.verify(&pair)["status"], "SUCCESS");
-    let metrics = Client::trusting(host.operators(), &first).get("/metrics");
-    assert!(metrics.status == 200 && metrics.text().contains("visavis_http_requests_total"));
+    for listener in [host.operators(), host.watchers()] {
+        let metrics = Client::trusting(listener, &first).get("/metrics");
+        assert!(metrics.status == 200 && metrics.text().contains("visavis_http_requests_total"));
+    }
     // In the clear there is no answer.
-    assert!(host.client().try_get("/healthz").is_none());
+    for listener in [host.address(), host.operators(), host.watchers()] {
+        assert!(Client::new(listener).try_get("/healthz").is_none());
+    }
 
     // The host's own commands know it by its certificate.
     let own = |setup: &Setup, arguments: &[&str]| {
@@ -73,7 +78,9 @@ fn both_listeners_speak_tls_and_a_certificate_changes_while_they_do() {
         thread::sleep(Duration::from_millis(50));
     }
     assert_eq!(client.get("/healthz").status, 200, "the connection from before");
-    assert!(Client::trusting(host.address(), &first).try_get("/healthz").is_none());
+    for listener in [host.address(), host.watchers()] {
+        assert!(Client::trusting(listener, &first).try_get("/healthz").is_none());
+    }
     assert_eq!(own(&setup, &["health"]).0, Some(0));
     assert_eq!(late.verify(&pair)["status"], "SUCCESS");
 }

@@ -19,7 +19,7 @@ pub(crate) struct Server {
     pub(crate) role: Role,
     /// Where to listen; port 0 takes a free one.
     pub(crate) listen: SocketAddr,
-    /// The chain of certificates in PEM that both listeners show; `None`: they speak in the clear.
+    /// The chain of certificates in PEM that all listeners show; `None`: they speak in the clear.
     pub(crate) tls_certificate: Option<PathBuf>,
     /// The private key of the first of them.
     pub(crate) tls_key: Option<PathBuf>,

@@ -51,7 +51,7 @@ pub(crate) use self::artifact::{Cache, CacheError, Source};
 pub(crate) use self::engine::{Clockwork, Sizes};
 pub(crate) use self::guest::brief;
 pub(crate) use self::limits::{Cancel, Limits};
-pub(crate) use self::seat::{Seat, Stage};
+pub(crate) use self::seat::{MOMENT, Seat, Stage};
 pub(crate) use self::slots::Slot;
 pub(crate) use self::tasks::Desk;
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use tokio::sync::{AcquireError, Semaphore, TryAcquireError};
 
-use crate::runtime::{Seat, Stage};
+use crate::runtime::{MOMENT, Seat, Stage};
 
-/// Who has a seat for less than this is not asked for it, unless for the wait for a task: an ordinary body comes within, as a rule.
+/// Who has a seat for less than this is not asked for it, unless for the wait for a task: an ordinary body comes within, as a
+/// rule.
 const YOUNG: Duration = Duration::from_secs(1);
 
 /// How long to wait for a seat that somebody was asked for.
@@ -97,7 +98,7 @@ impl Places {
         let old = |seat: &Arc<Seat>| match seat.stage() {
             // A wait for a task can end at any time.
             Stage::Waiting => true,
-            Stage::Answering => seat.answered_for() >= YOUNG,
+            Stage::Answering => seat.answered_for() >= MOMENT,
             Stage::Receiving | Stage::Computing => seat.age() >= YOUNG,
         };
         let waiting = seats.filter(|seat| !seat.is_hurried() && old(seat));

@@ -20,7 +20,7 @@ use super::artifact::Cache;
 use super::bindings::{limits as limits_of_host, tasks};
 use super::guest::{self, Guest};
 use super::limits;
-use super::seat::{Seat, Stage};
+use super::seat::{MOMENT, Seat, Stage};
 use super::slot::{self, Plugged};
 use super::tasks::Desk;
 use super::{CallError, Candidate, Clockwork, Generation, Limits, LoadError, Slot};
@@ -154,9 +154,11 @@ impl AbortOnDrop {
             seat.hurried()
         });
         tokio::spawn(async move {
+            let moment = tokio::time::sleep(MOMENT);
             let hurried = async {
                 match hurried {
-                    Some(hurried) => hurried.cancelled().await,
+                    // It may have been asked long before: for the end of its wait.
+                    Some(hurried) => _ = tokio::join!(hurried.cancelled(), moment),
                     None => std::future::pending().await,
                 }
             };
@@ -183,5 +185,44 @@ impl Drop for AbortOnDrop {
         if let Some(task) = &self.0 {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+
+    /// How long an answer that nobody reads goes on, whose seat is asked for before it begins or later.
+    async fn goes_on(asked: Option<Duration>) -> Duration {
+        let permit = || Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let seat = Arc::new(Seat::new(permit(), permit(), 0));
+        let (over, gone) = tokio::sync::oneshot::channel::<()>();
+        let answer = tokio::spawn(async move {
+            let _over = over;
+            std::future::pending().await
+        });
+        let begin = Instant::now();
+        if asked.is_none() {
+            seat.hurry();
+        }
+        AbortOnDrop(Some(answer)).let_go(Duration::from_secs(60), Some(Arc::clone(&seat)));
+        if let Some(asked) = asked {
+            tokio::time::sleep(asked).await;
+            seat.hurry();
+        }
+        gone.await.unwrap_err();
+        begin.elapsed()
+    }
+
+    #[tokio::test]
+    async fn an_answer_has_a_moment_whenever_its_seat_is_asked_for() {
+        let later = MOMENT + Duration::from_millis(300);
+        let (at_once, at_last) = tokio::join!(goes_on(None), goes_on(Some(later)));
+        assert!(at_once >= MOMENT && at_last >= later, "{at_once:?}, {at_last:?}");
+        assert!(at_once < Duration::from_secs(30) && at_last < Duration::from_secs(30), "{at_once:?}, {at_last:?}");
     }
 }

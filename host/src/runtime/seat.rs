@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
+/// An answer may take so long, whoever needs its seat. Who gave up waiting for that has done what was asked of it.
+pub(crate) const MOMENT: Duration = Duration::from_secs(1);
+
 /// What a request waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

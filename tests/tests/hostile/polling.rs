@@ -83,7 +83,6 @@ fn floods_of_questions_leave_room_for_others() {
         grown >> 20
     ));
     served.assert_served_within(Duration::from_secs(15));
-    // An answer that has just begun may be cut off for somebody else.
-    assert!(broken * 1000 <= answered, "{broken} questions have no answer");
+    assert_eq!(broken, 0, "questions have no answer");
     assert!(grown < 200 << 20, "{grown} bytes");
 }

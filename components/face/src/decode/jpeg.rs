@@ -171,6 +171,8 @@ struct Frame {
     width: usize,
     height: usize,
     components: usize,
+    /// Whether every component has a whole number of pixels for a sample.
+    divisible: bool,
     /// No encoder can write the frame in fewer bits: every 8 x 8 block takes one for its mean, and, unless its other
     /// coefficients stand in scans of their own, one for their end.
     least_bits: u64,
@@ -199,14 +201,18 @@ impl Frame {
             .map(|(h, v)| (u64::from(width) * h).div_ceil(8 * across) * (u64::from(height) * v).div_ceil(8 * down))
             .sum();
         let least_bits = blocks * if progressive { 1 } else { 2 };
-        Ok(Self { width: width.into(), height: height.into(), components: sampling.len(), least_bits })
+        let whole = |(h, v): &(u64, u64)| *h > 0 && *v > 0 && across.is_multiple_of(*h) && down.is_multiple_of(*v);
+        let divisible = sampling.iter().all(whole);
+        Ok(Self { width: width.into(), height: height.into(), components: sampling.len(), divisible, least_bits })
     }
 
     /// By how much the sides can be divided so that the longer one keeps at least `longer` pixels: blocks of 8 x 8 can be
-    /// decoded to 1, 2, 4 or 8 pixels each way.
+    /// decoded to 1, 2, 4 or 8 pixels each way. The decoder breaks off over parts of a file whose components have, say, two
+    /// samples for three pixels; nobody's camera writes that.
     fn divisor(&self, longer: usize) -> usize {
         let side = self.width.max(self.height);
-        [8, 4, 2].into_iter().find(|divisor| side.div_ceil(*divisor) >= longer).unwrap_or(1)
+        let enough = |divisor: &usize| self.divisible && side.div_ceil(*divisor) >= longer;
+        [8, 4, 2].into_iter().find(enough).unwrap_or(1)
     }
 }
 

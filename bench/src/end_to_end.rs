@@ -37,6 +37,15 @@ const CALLERS: [usize; 3] = [1, 4, 16];
 /// Sizes of photographs, megapixels.
 const SIZES: [f64; 4] = [0.3, 1.0, 3.0, 12.0];
 
+/// What people ask first.
+const HEADLINES: [&str; 5] = [
+    "the sample pair, 1 caller: p50",
+    "the sample pair, 4 callers: verifies a second",
+    "12 megapixels, 4 callers: verifies a second",
+    "from start to the first result",
+    "resident memory",
+];
+
 /// Who is measured.
 struct Subject {
     role: Role,
@@ -108,6 +117,7 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
         }
     }
     compare(&mut report);
+    report.headlines = HEADLINES.map(str::to_owned).to_vec();
     Ok(report)
 }
 

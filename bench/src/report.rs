@@ -1,6 +1,6 @@
 //! What a benchmark found, as a table, a plot and raw figures.
 //!
-//! Owns the three files of every benchmark. Must never know how a figure was taken.
+//! Owns the files of every benchmark: table, plot, raw figures, and where a benchmark says what matters most a plot of that alone. Must never know how a figure was taken.
 //!
 //! # Layout
 //!
@@ -28,6 +28,9 @@ pub(crate) struct Report {
     pub(crate) about: Vec<String>,
     /// The figures; those of one case stand together.
     pub(crate) rows: Vec<Row>,
+    /// The cases that matter most, in the order of a plot of their own.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) headlines: Vec<String>,
 }
 
 /// One figure, taken once a round.
@@ -99,7 +102,7 @@ struct Record {
 impl Report {
     pub(crate) fn new(title: &str, about: &[&str]) -> Self {
         let about = about.iter().map(|text| (*text).to_owned()).collect();
-        Self { title: title.to_owned(), about, rows: Vec::new() }
+        Self { title: title.to_owned(), about, rows: Vec::new(), headlines: Vec::new() }
     }
 
     /// Notes one value of a figure, in the order in which figures come first.
@@ -142,7 +145,7 @@ impl Report {
         cases
     }
 
-    /// Writes the three files of the benchmark `name`, reads the raw figures again, and yields the table.
+    /// Writes the files of the benchmark `name`, reads the raw figures again, and yields the table.
     pub(crate) fn write(&self, folder: &Path, name: &str, machine: &Machine, effort: Effort) -> Result<String> {
         for row in &self.rows {
             let finite = !row.samples.is_empty() && row.samples.iter().all(|value| value.is_finite());
@@ -157,7 +160,12 @@ impl Report {
             fs::write(&path, content).with_context(|| format!("can not write {}", path.display()))
         };
         write("md", &table)?;
-        write("svg", &plot::draw(&self.title, &self.cases()))?;
+        let cases = self.cases();
+        write("svg", &plot::draw(&self.title, &cases))?;
+        let headlines = self.headlines.iter().filter_map(|name| cases.iter().find(|(case, _)| case == name).cloned());
+        if !self.headlines.is_empty() {
+            write("short.svg", &plot::draw(&self.title, &headlines.collect::<Vec<_>>()))?;
+        }
         let mut json = serde_json::to_string_pretty(&record)?;
         json.push('\n');
         write("json", &json)?;
@@ -212,7 +220,9 @@ mod tests {
             report.add("speed", (Role::Visavis, "ours"), "tasks/s", value);
             report.add("speed", (Role::Floor, "nothing & less"), "tasks/s", 2.0 * value);
         }
+        report.add("size", (Role::Visavis, "ours"), "MB", 1.0);
         report.hold("speed", "ours", Bound::AtLeast(2.5));
+        report.headlines = vec!["size".to_owned()];
         let folder = tempfile::tempdir().unwrap();
         let machine = Machine::look().unwrap();
         let table = report.write(folder.path(), "things", &machine, Effort::Quick).unwrap();
@@ -223,6 +233,8 @@ mod tests {
         assert!(table.contains("mean nothing"), "{table}");
         let svg = fs::read_to_string(folder.path().join("things.svg")).unwrap();
         assert!(svg.starts_with("<svg ") && svg.contains("nothing &amp; less"), "{svg}");
+        let short = fs::read_to_string(folder.path().join("things.short.svg")).unwrap();
+        assert!(short.contains("size") && !short.contains("speed"), "{short}");
         let record: Record =
             serde_json::from_str(&fs::read_to_string(folder.path().join("things.json")).unwrap()).unwrap();
         assert_eq!(record.report.rows[0].samples, [3.0, 1.0, 2.0]);

@@ -148,6 +148,7 @@ fn who_asks_and_never_reads_is_cut_off() {
     let run = Run::attack("unread answers");
     let host = Setup::new().set("VISAVIS_SERVER__HEADER_TIMEOUT", "2s").start();
     assert_eq!(host.client().verify(&good())["result"]["verified"], true);
+    let whole = host.client().get("/openapi.json").text().len() * 400;
     let (before, open, count) = (host.resident(), files(&host), scale(24, 200));
     let served = Others::get(&host, "/healthz");
     // The reference is the largest answer: with some hundred asked for, no buffer holds them.
@@ -159,6 +160,7 @@ fn who_asks_and_never_reads_is_cut_off() {
             stream
         })
         .collect();
+    wait_for("they are let in", Duration::from_secs(30), || files(&host) >= open + count);
     let start = Instant::now();
     wait_for("they are cut off", Duration::from_secs(90), || files(&host) <= open + 8);
     let took = start.elapsed();
@@ -179,6 +181,9 @@ fn who_asks_and_never_reads_is_cut_off() {
         grown >> 20
     ));
     served.assert_served_within(Duration::from_secs(10));
+    // Somebody who is slow to read has the time that is set, and what no buffer held was never sent.
+    assert!(took > Duration::from_secs(1), "they were cut off after {took:?}");
+    assert!(read / count < whole, "{read} bytes were sent, as many as were asked for");
     assert!(grown < 128 << 20, "{grown} bytes");
 }
 

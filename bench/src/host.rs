@@ -19,9 +19,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use tempfile::TempDir;
 use visavis_pace::Instances;
-use visavis_tests::host::{Setup, repository, spawn};
+use visavis_tests::host::{Setup, repository};
 use visavis_tests::http::Client;
 use visavis_tests::photos;
+use visavis_tests::process::spawn;
 
 use crate::Effort;
 use crate::load::{self, Length, get};

@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use sha2::{Digest, Sha256};
 use tempfile::TempDir;
-use visavis_tests::host::{repository, spawn};
+use visavis_tests::host::repository;
 use visavis_tests::http::Client;
 use visavis_tests::photos;
+use visavis_tests::process::spawn;
 use visavis_tests::redis::Redis;
 
 use crate::service::{Manner, Service};

@@ -9,7 +9,8 @@ use std::sync::mpsc::Receiver;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::host::{Host, Setup, read_lines, spawn, tail};
+use crate::host::{Host, Setup};
+use crate::process::{read_lines, spawn, tail};
 use crate::redis::Redis;
 use crate::stub;
 

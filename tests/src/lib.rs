@@ -13,6 +13,7 @@
 //! - [`raw`]: a client that sends any bytes at all.
 //! - [`form`]: multipart bodies.
 //! - [`photos`]: the sample photographs and what can be made of them.
+//! - [`process`]: processes that end with the tests, and their limits.
 //! - [`broken`]: files that are no photographs, or lie.
 //! - [`clock`]: a wall clock that steps.
 //! - [`compiled`]: a cache of compiled code of a test's own.
@@ -47,6 +48,7 @@ pub mod load;
 pub mod operator;
 pub mod others;
 pub mod photos;
+pub mod process;
 pub mod proxy;
 pub mod raw;
 pub mod receiver;

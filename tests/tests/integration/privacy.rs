@@ -11,8 +11,9 @@ use std::time::{Duration, Instant};
 use visavis_tests::compiled;
 use visavis_tests::fleet::Fleet;
 use visavis_tests::form::Form;
-use visavis_tests::host::{Resource, Setup};
+use visavis_tests::host::Setup;
 use visavis_tests::photos::{path, photo, pixels};
+use visavis_tests::process::Resource;
 use visavis_tests::redis::Redis;
 use visavis_tests::traces::Traces;
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// Every file with `unsafe` code, and what it is there for. Another one needs its line here, and a reason that is as good.
-const UNSAFE: [(&str, &str); 25] = [
+const UNSAFE: [(&str, &str); 26] = [
     ("components/face/src/decode/baseline.rs", "calls the copy of a function for AVX2, after it asked the processor"),
     ("components/face/src/decode/baseline/lanes/sse2.rs", "instructions that every x86-64 processor has"),
     ("components/scorer/src/freestanding.rs", "an allocator's entry, without the standard library"),
@@ -30,7 +30,8 @@ const UNSAFE: [(&str, &str); 25] = [
     ("tests/hostile/traces.rs", "searches all memory of its own instance for what others left"),
     ("tests/scorer/src/lib.rs", "reads orders that a test wrote into the compiled component"),
     ("tests/src/fleet.rs", "signals to hosts of tests"),
-    ("tests/src/host.rs", "limits of a host of tests, signals to it, and its end with that of the tests"),
+    ("tests/src/host.rs", "signals to a host of tests, and the end of the shared one"),
+    ("tests/src/process.rs", "limits of processes of tests, and their end with that of the tests"),
     ("tests/tests/integration/batches.rs", "a signal to a command of tests"),
     ("tests/tests/integration/processors.rs", "a host on one processor"),
 ];

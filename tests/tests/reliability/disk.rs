@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use visavis_tests::form::Form;
-use visavis_tests::host::{Resource, Setup};
+use visavis_tests::host::Setup;
+use visavis_tests::process::Resource;
 use visavis_tests::scale::{Run, scale, wait_for};
 use visavis_tests::stub;
 use visavis_tests::watch::{Tally, Watch};

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use visavis_tests::host::{Host, Resource, Setup};
+use visavis_tests::host::{Host, Setup};
 use visavis_tests::http::Client;
+use visavis_tests::process::Resource;
 use visavis_tests::scale::{Run, scale, wait_for};
 use visavis_tests::stub;
 use visavis_tests::watch::{Tally, Watch};

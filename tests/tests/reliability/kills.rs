@@ -12,8 +12,9 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use serde_json::Value;
-use visavis_tests::host::{Setup, spawn};
+use visavis_tests::host::Setup;
 use visavis_tests::http::Client;
+use visavis_tests::process::spawn;
 use visavis_tests::redis::Redis;
 use visavis_tests::scale::{Run, scale};
 use visavis_tests::stub;

@@ -12,9 +12,11 @@
 //!
 //! - `candidate`: a box on its way through the cascade, and how it is moved, squared and cut.
 //! - `suppression`: of overlapping candidates, the best.
+//! - `views`: from which image a candidate is cut out.
 
 mod candidate;
 mod suppression;
+mod views;
 
 use std::fmt::Debug;
 
@@ -24,6 +26,7 @@ use crate::photograph::Photograph;
 use crate::resize::{self, Normalization, Region};
 use candidate::Candidate;
 use suppression::{Overlap, suppress};
+use views::{Crop, Views, crop};
 
 /// Side of the square that the proposal network judges, pixels.
 const CELL: f64 = 12.0;
@@ -149,12 +152,9 @@ where
     check(settings)?;
     let mut planes = Vec::new();
     let mut candidates = propose(copy, settings, networks, &mut planes)?;
-    let across = photograph.width() as f32 / copy.width() as f32;
-    let down = photograph.height() as f32 / copy.height() as f32;
-    for Candidate { bounding_box: BoundingBox { x1, y1, x2, y2 }, .. } in &mut candidates {
-        (*x1, *y1, *x2, *y2) = (*x1 * across, *y1 * down, *x2 * across, *y2 * down);
-    }
-    let candidates = refine(photograph, settings, networks, &candidates, &mut planes)?;
+    let views = Views { photograph, copy };
+    candidates.iter_mut().for_each(|candidate| *candidate = views.enlarge(*candidate));
+    let candidates = refine(views, settings, networks, &candidates, &mut planes)?;
     finish(photograph, settings, networks, &candidates, &mut planes)
 }
 
@@ -250,7 +250,7 @@ fn level_candidates(proposal: &Proposal, scale: f32, threshold: f32) -> Vec<Cand
 
 /// The second stage: crops of 24 x 24 pixels.
 fn refine<N: Networks>(
-    photograph: &Photograph,
+    views: Views<'_>,
     settings: &Settings,
     networks: &mut N,
     candidates: &[Candidate],
@@ -260,8 +260,8 @@ where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(photograph, candidates) {
-        cut(photograph, &crops, REFINEMENT_SIDE, settings.normalization, planes);
+    for (batch, crops) in batches(candidates, |candidate| views.crop(candidate)) {
+        cut(&crops, REFINEMENT_SIDE, settings.normalization, planes);
         let answer = networks.refinement(planes, crops.len()).map_err(DetectError::Network)?;
         count("refinement", "probability", &answer.probability, 2 * crops.len())?;
         count("refinement", "regression", &answer.regression, 4 * crops.len())?;
@@ -294,8 +294,8 @@ where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(photograph, candidates) {
-        cut(photograph, &crops, OUTPUT_SIDE, settings.normalization, planes);
+    for (batch, crops) in batches(candidates, |candidate| crop(photograph, candidate)) {
+        cut(&crops, OUTPUT_SIDE, settings.normalization, planes);
         let answer = networks.output(planes, crops.len()).map_err(DetectError::Network)?;
         count("output", "probability", &answer.probability, 2 * crops.len())?;
         count("output", "regression", &answer.regression, 4 * crops.len())?;
@@ -326,21 +326,22 @@ fn place_landmarks(square: &BoundingBox, points: &[f32; 10]) -> Landmarks {
     }))
 }
 
-/// The candidates that have an area within the photograph, with their regions, in batches.
-fn batches(photograph: &Photograph, candidates: &[Candidate]) -> Vec<(Vec<Candidate>, Vec<Region>)> {
-    let seen: Vec<(Candidate, Region)> = candidates
-        .iter()
-        .filter_map(|candidate| Some((*candidate, candidate.region(photograph.width(), photograph.height())?)))
-        .collect();
+/// The candidates for which something can be cut out, with what that is, in batches.
+fn batches<'a>(
+    candidates: &[Candidate],
+    crop: impl Fn(&Candidate) -> Option<Crop<'a>>,
+) -> Vec<(Vec<Candidate>, Vec<Crop<'a>>)> {
+    let seen = candidates.iter().filter_map(|candidate| Some((*candidate, crop(candidate)?)));
+    let seen: Vec<(Candidate, Crop<'_>)> = seen.collect();
     seen.chunks(BATCH).map(|batch| batch.iter().copied().unzip()).collect()
 }
 
 /// Writes the crops of a batch, one after another, to `planes`.
-fn cut(photograph: &Photograph, crops: &[Region], side: usize, normalization: Normalization, planes: &mut Vec<f32>) {
+fn cut(crops: &[Crop<'_>], side: usize, normalization: Normalization, planes: &mut Vec<f32>) {
     let size = 3 * side * side;
     planes.resize(crops.len() * size, 0.0);
-    for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(size)) {
-        resize::area(photograph, *crop, side, side, normalization, planes);
+    for ((image, region), planes) in crops.iter().zip(planes.chunks_exact_mut(size)) {
+        resize::area(image, *region, side, side, normalization, planes);
     }
 }
 

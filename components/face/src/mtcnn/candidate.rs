@@ -28,6 +28,12 @@ impl Candidate {
             BoundingBox::new(x1 + left * width, y1 + top * height, x2 + right * width, y2 + bottom * height);
     }
 
+    /// The same in another image: `x` and `y` say where edges lie there.
+    pub(super) fn place(self, x: impl Fn(f32) -> f32, y: impl Fn(f32) -> f32) -> Self {
+        let BoundingBox { x1, y1, x2, y2 } = self.bounding_box;
+        Self { bounding_box: BoundingBox::new(x(x1), y(y1), x(x2), y(y2)), ..self }
+    }
+
     /// Widens the shorter side to the longer around the same centre.
     pub(super) fn square(&mut self) {
         let (width, height) = (self.bounding_box.width(), self.bounding_box.height());

@@ -89,6 +89,47 @@ fn what_is_proposed_on_a_copy_is_judged_on_the_photograph() {
     assert_eq!(edges(small).map(|edge| 3.0 * edge), edges(large));
 }
 
+/// Remembers the first value of each crop, which in a photograph of one colour tells where it was cut out.
+struct Seen {
+    refined: Vec<f32>,
+    finished: Vec<f32>,
+}
+
+impl Networks for Seen {
+    type Error = ();
+
+    fn proposal(&mut self, planes: &[f32], height: usize, width: usize) -> Result<Proposal, ()> {
+        Constant::new(1.0).proposal(planes, height, width)
+    }
+
+    fn refinement(&mut self, planes: &[f32], count: usize) -> Result<Refinement, ()> {
+        self.refined.extend(planes.chunks(3 * 24 * 24).map(|crop| crop[0]));
+        Constant::new(1.0).refinement(planes, count)
+    }
+
+    fn output(&mut self, planes: &[f32], count: usize) -> Result<Output, ()> {
+        self.finished.extend(planes.chunks(3 * 48 * 48).map(|crop| crop[0]));
+        Constant::new(1.0).output(planes, count)
+    }
+}
+
+#[test]
+fn of_a_large_candidate_the_copy_is_refined_and_the_photograph_is_judged() {
+    let normalization = Normalization { mean: 0.0, scale: 1.0 };
+    let found = |min_face| {
+        let settings = Settings { normalization, min_face, pyramid_factor: 0.1, ..SETTINGS };
+        let mut seen = Seen { refined: vec![], finished: vec![] };
+        let copy = Photograph::new(100, 100, vec![7; 3 * 100 * 100]).unwrap();
+        detect(&photograph(200, 200), &copy, &settings, &mut seen).unwrap();
+        seen
+    };
+    // The squares of the first level are as large as the smallest face, less a pixel; twice 24 pixels are plenty.
+    let (small, large) = (found(45), found(60));
+    assert!(!small.refined.is_empty() && small.refined.iter().all(|value| *value == 90.0), "{:?}", small.refined);
+    assert!(!large.refined.is_empty() && large.refined.iter().all(|value| *value == 7.0), "{:?}", large.refined);
+    assert!([small, large].iter().all(|seen| seen.finished.iter().all(|value| *value == 90.0)));
+}
+
 #[test]
 fn the_pyramid_ends_when_a_cell_covers_the_photograph() {
     let mut networks = Constant::new(0.0);

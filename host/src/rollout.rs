@@ -10,6 +10,7 @@
 //! - `bundle`: components, models and policy as one versioned file.
 //! - `order`: what a deployer asks for, and the refusals.
 //! - `parts`: what a node runs, and the record of each part.
+//! - `state`: the books: what serves, what it replaced, what is tried.
 //! - `loader`: from a package's bytes to parts.
 //! - `gate`: the proof before a generation takes work.
 //! - `store`: what was deployed, on disk.
@@ -28,11 +29,12 @@ pub(crate) mod nodes;
 mod order;
 mod overview;
 mod parts;
+mod state;
 mod store;
 mod taken;
 pub(crate) mod trust;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
@@ -41,7 +43,6 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::block_in_place;
 
 use self::bundle::Bundle;
-use self::fleet::Told;
 use self::gate::{New, Photographs};
 use self::history::{Event, History};
 use self::loader::{Loaded, Loader};
@@ -49,7 +50,8 @@ use self::nodes::Identity;
 pub(crate) use self::order::{Order, Refusal, Report, What};
 pub(crate) use self::parts::Record;
 use self::parts::{Changes, Parts, PolicyPart};
-use self::store::{Active, Store};
+use self::state::{State, Trial};
+use self::store::Store;
 use self::trust::Trust;
 use crate::pipeline::{Pipeline, Policy};
 use crate::queue::redis::fleet::Fleet;
@@ -102,29 +104,6 @@ pub(crate) struct Rollout {
     state: Mutex<State>,
     /// Held during a deployment: one after the other.
     turn: tokio::sync::Mutex<()>,
-}
-
-struct State {
-    parts: Parts,
-    /// The newest generation of each slot, also of those that were refused.
-    generations: BTreeMap<Slot, u32>,
-    deployments: u64,
-    /// What each deployment replaced, as long as something that it brought serves.
-    replaced: BTreeMap<u64, Changes>,
-    trial: Option<Trial>,
-    /// What this node was told last as one of all.
-    told: BTreeMap<Slot, Told>,
-    /// SHA-256 of what was taken last from each file of the watched folder, by its name.
-    taken: BTreeMap<String, String>,
-    history: History,
-}
-
-/// A deployment that gets a share of the work.
-struct Trial {
-    deployment: u64,
-    changes: Changes,
-    percent: u8,
-    by: String,
 }
 
 impl Rollout {
@@ -396,52 +375,6 @@ impl Rollout {
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    /// The number of a deployment that begins.
-    fn next_deployment(&mut self) -> u64 {
-        self.deployments += 1;
-        self.deployments
-    }
-
-    /// The number of a generation that comes to a slot.
-    fn next_generation(&mut self, slot: Slot) -> u32 {
-        let generation = self.generations.entry(slot).or_default();
-        *generation += 1;
-        *generation
-    }
-
-    /// What the store is to hold while `parts` serve.
-    fn active(&self, parts: &Parts) -> Active {
-        let records = parts.records().into_iter().filter(|(_, record)| record.package.is_some());
-        let slots = records.map(|(slot, record)| (slot, Record::clone(&record))).collect();
-        let policy = parts.crew.as_ref().and_then(|crew| Some((crew.policy.package.clone()?, crew.policy.deployment)));
-        Active {
-            told: self.told.clone(),
-            taken: self.taken.clone(),
-            generations: self.generations.clone(),
-            deployments: self.deployments,
-            slots,
-            policy,
-            ..Active::default()
-        }
-    }
-
-    /// What can be rolled back to while `parts` serve, once a deployment has replaced something: of deployments of which
-    /// nothing serves any more nothing can.
-    fn replaced_under(&self, parts: &Parts, more: Option<(u64, Changes)>) -> BTreeMap<u64, Changes> {
-        let mut replaced = self.replaced.clone();
-        replaced.extend(more);
-        replaced.retain(|deployment, _| parts.has(*deployment));
-        replaced
-    }
-
-    /// The packages that may be needed soon: what can be rolled back to, and what is tried.
-    fn soon(&self, replaced: &BTreeMap<u64, Changes>) -> BTreeSet<String> {
-        let tried = self.trial.iter().map(|trial| &trial.changes);
-        replaced.values().chain(tried).flat_map(Changes::packages).collect()
     }
 }
 

@@ -19,7 +19,7 @@
 //! - [`compiled`]: a cache of compiled code of a test's own.
 //! - [`components`]: components that trap or never end.
 //! - [`languages`]: the example scorers in several languages.
-//! - [`scorer`]: a scorer called by itself, and the recorded cases.
+//! - [`scorer`]: a scorer called by itself, and the recorded cases; [`decisions`]: the one beside the others.
 //! - [`receiver`]: a receiver of webhooks.
 //! - [`redis`]: a redis-server of a test's own.
 //! - [`fleet`]: many nodes on one Redis, and the life of workers.
@@ -37,6 +37,7 @@ pub mod clock;
 pub mod collector;
 pub mod compiled;
 pub mod components;
+pub mod decisions;
 pub mod fleet;
 pub mod form;
 pub mod gpu;

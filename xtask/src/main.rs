@@ -9,7 +9,7 @@
 //! - `dist`: the archive for machines without tools.
 //! - `soak`: what `cargo xtask soak` runs. `fuzz`: makes up what strangers may send.
 //! - `dependencies`: whether the crates of others may come in. `programs`: programs that come in packages.
-//! - `examples`: the example scorers in several languages; `template` makes a folder from one.
+//! - `examples`: the example scorers in several languages; `template` makes a folder from one, `decisions` compares one.
 //! - `pip`, `packages`, `archive`: how pinned archives are fetched and opened. `files`: digests, whole files.
 //! - `system`: programs of the system that tests run. `testers`: the tools that test from outside.
 //! - `workspace`: where things lie. `progress`: what a person sees.
@@ -17,6 +17,7 @@
 mod archive;
 mod bench;
 mod checks;
+mod decisions;
 mod demo;
 mod dependencies;
 mod dist;
@@ -103,6 +104,8 @@ enum Chore {
     Dist(dist::Options),
     /// Make a folder with a scorer to begin with, in Rust, Python or JavaScript.
     NewScorer(template::Options),
+    /// Hold a scorer against the decisions in components/examples/cases.json, or record those of the built-in one anew.
+    Decisions(decisions::Options),
 }
 
 fn main() -> ExitCode {
@@ -147,6 +150,7 @@ fn run(chore: &Chore) -> Result<ExitCode> {
         Chore::Components { examples: true } => setup::examples(&workspace)?,
         Chore::Dist(options) => dist::run(options, &workspace)?,
         Chore::NewScorer(options) => template::run(options, &workspace)?,
+        Chore::Decisions(options) => decisions::run(options, &workspace)?,
     }
     Ok(ExitCode::SUCCESS)
 }

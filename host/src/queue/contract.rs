@@ -11,14 +11,15 @@
 //! - `limits`: lengths, numbers of tries, times-to-live, idempotency keys.
 //! - `owners`: whose a task is.
 //! - `waiting`: who is woken when, and many callers at once.
-//! - `model`: random histories, compared with a model step by step.
+//! - `histories`: random ones, in a queue and in the `model` side by side.
 
 pub(super) mod callbacks;
 pub(super) mod dead;
 pub(super) mod forget;
+pub(super) mod histories;
 pub(super) mod life;
 pub(super) mod limits;
-pub(super) mod model;
+mod model;
 pub(super) mod owners;
 pub(super) mod waiting;
 
@@ -130,7 +131,7 @@ macro_rules! contract {
 
         #[test]
         fn random_histories_follow_the_model() {
-            $crate::queue::contract::model::random_histories_follow_the_model::<$rig>();
+            $crate::queue::contract::histories::random_histories_follow_the_model::<$rig>();
         }
     };
     ($rig:ty: $($part:ident::$test:ident),* $(,)?) => {

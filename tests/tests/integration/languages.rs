@@ -5,6 +5,7 @@ use std::process::{Command, Output};
 use std::{env, fs};
 
 use serde_json::{Value, json};
+use visavis_tests::decisions;
 use visavis_tests::form::Form;
 use visavis_tests::host::{Setup, repository};
 use visavis_tests::languages::{Example, built_in, examples, recorded_cases};
@@ -14,48 +15,8 @@ use visavis_tests::scorer::{Scorer, cases, difference};
 
 /// Calls the scorer in `file` with every case, and says all that is not as recorded.
 fn pass(name: &str, file: &Path, cases: &[Value]) {
-    let scorer = Scorer::load(file);
-    let mut wrong = Vec::new();
-    for case in cases {
-        let found = scorer.score(case);
-        wrong.extend(difference(&case["expect"], &found).map(|what| format!("{}: {what}", case["name"])));
-        for (photograph, index) in [("first", 0), ("second", 1)] {
-            let verdict = &case["expect"]["verdict"];
-            let Some(face) = verdict["faces"][index].as_u64() else { continue };
-            let face = &case[photograph]["faces"][face as usize];
-            if verdict["frontal"][index] != scorer.frontal(face) {
-                wrong.push(format!("{}: `frontal` says another thing of the {photograph} face", case["name"]));
-            }
-        }
-    }
+    let wrong = decisions::compare(&Scorer::load(file), cases);
     assert!(wrong.is_empty(), "{name} decides otherwise:\n{}", wrong.join("\n"));
-    not_a_number(name, &scorer, &cases[0]);
-}
-
-/// Numbers that are none, which JSON can not record, are neither frontal nor comparable, and never end a scorer.
-fn not_a_number(name: &str, scorer: &Scorer, sound: &Value) {
-    let with = |pointer: &str| {
-        let mut case = sound.clone();
-        *case.pointer_mut(pointer).expect("the case has it") = Value::Null;
-        case
-    };
-    for pointer in ["/first/faces/0/embedding/0", "/second/faces/0/embedding/1", "/policy/threshold", "/policy/slope"] {
-        let found = scorer.score(&with(pointer));
-        assert!(found["rejection"]["incomparable"].is_string(), "{name}, {pointer}: {found}");
-    }
-    for point in ["left_eye", "right_eye", "nose", "left_mouth", "right_mouth"] {
-        let case = with(&format!("/second/faces/0/landmarks/{point}/y"));
-        let found = scorer.score(&case);
-        assert_eq!(found["rejection"]["non_frontal_face"]["photograph"], "second", "{name}, {point}: {found}");
-        assert!(!scorer.frontal(&case["second"]["faces"][0]), "{name}, {point}");
-    }
-    let doubtful = scorer.score(&with("/first/faces/0/confidence"));
-    assert_eq!(doubtful["verdict"]["faces"], json!([0, 0]), "{name}: {doubtful}");
-    let mut beside_another = with("/first/faces/0/box/x2");
-    let shapeless = beside_another["first"]["faces"][0].clone();
-    beside_another["first"]["faces"] = json!([shapeless, sound["first"]["faces"][0]]);
-    let found = scorer.score(&beside_another);
-    assert_eq!(found["verdict"]["faces"], json!([1, 0]), "{name}: {found}");
 }
 
 #[test]
@@ -212,30 +173,4 @@ fn a_new_scorer_is_refused_with_the_mend() {
         assert!(!refused.status.success() && words.iter().all(|word| told.contains(word)), "{arguments:?}: {told}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1, "nothing was made");
-}
-
-#[test]
-#[ignore = "checks the component that the variable SCORER names"]
-fn a_scorer_of_your_own_decides_as_recorded() {
-    let file = env::var_os("SCORER").expect("set SCORER to the path of a component");
-    pass("your scorer", Path::new(&file), &cases(&recorded_cases()));
-}
-
-/// Writes the answers of the built-in scorer into `cases.json`. A new case is added by hand, its `expect` null.
-#[test]
-#[ignore = "writes components/examples/cases.json"]
-fn record_what_the_built_in_scorer_decides() {
-    let scorer = Scorer::load(&built_in());
-    let mut text = String::from("[");
-    for (index, mut case) in cases(&recorded_cases()).into_iter().enumerate() {
-        case["expect"] = scorer.score(&case);
-        text.push_str(if index == 0 { "\n  {" } else { ",\n  {" });
-        for (index, key) in ["name", "first", "second", "policy", "expect"].into_iter().enumerate() {
-            let comma = if index == 0 { "" } else { "," };
-            text.push_str(&format!("{comma}\n    \"{key}\": {}", case[key]));
-        }
-        text.push_str("\n  }");
-    }
-    text.push_str("\n]\n");
-    fs::write(recorded_cases(), text).expect("the cases can be written");
 }

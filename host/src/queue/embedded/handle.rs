@@ -14,9 +14,9 @@ use super::board::Board;
 use super::clock::Clock;
 use super::command::{Answer, Command};
 use super::ledger::Interruption;
-use super::store::Opened;
+use super::store::{Opened, Store};
 use super::writer::Writer;
-use super::{OpenError, Store, blocking};
+use super::{OpenError, blocking};
 use crate::queue::{Admin, DeadError, DeadTask, Limits, Line, Unavailable};
 use crate::task::TaskId;
 

@@ -4,14 +4,15 @@
 mod damage;
 mod disk;
 
-use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::{fs, io};
 
 use tempfile::TempDir;
 
 use super::clock::Stamp;
+use super::store::Opener;
 use super::*;
 use crate::queue::Callbacks;
 use crate::queue::contract::{self, LIMITS, Rig, claim, contract, counts, failure, payload, state, submit, success};

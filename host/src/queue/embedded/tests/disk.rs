@@ -181,7 +181,7 @@ async fn what_was_refused_is_not_done_although_the_disk_has_it() {
     let store::Opened { tasks, .. } = {
         let copy = folder.path().join("copy");
         fs::copy(&options.path, &copy).unwrap();
-        Store::open(&copy, Box::new(store::open_file)).unwrap()
+        store::Store::open(&copy, Box::new(store::open_file)).unwrap()
     };
     assert_eq!(tasks.len(), 2, "the refused task did reach the disk; without that, this test tells nothing");
 

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, so that one host serves all tests that need none of their own.
 //!
-//! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy` and
-//! `supply_chain`, which read its sources.
+//! Owns what holds of the whole house, seen from outside. Must never reach into the host's code, apart from `tidy`,
+//! `supply_chain` and `documents`, which read its sources.
 
 mod backends;
 mod batches;
@@ -14,6 +14,7 @@ mod configuration;
 mod contract;
 mod damage;
 mod deploy;
+mod documents;
 mod durability;
 mod failures;
 mod fleet;

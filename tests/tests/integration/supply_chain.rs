@@ -37,7 +37,7 @@ const UNSAFE: [(&str, &str); 26] = [
 ];
 
 /// Files of the repository whose name passes, without what was built or installed.
-fn files(passes: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+pub(crate) fn files(passes: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![repository().to_owned()];
     while let Some(folder) = folders.pop() {
@@ -56,7 +56,7 @@ fn files(passes: impl Fn(&str) -> bool) -> Vec<PathBuf> {
     found
 }
 
-fn read(path: &Path) -> String {
+pub(crate) fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 

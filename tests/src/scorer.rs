@@ -58,7 +58,7 @@ impl Scorer {
         let mut store = Store::new(&self.engine, ());
         let instance = self.pre.instantiate(&mut store).expect("an instance");
         let interface = instance.get_export_index(&mut store, None, "visavis:face/score@0.1.0");
-        let interface = interface.expect("it exports the interface `score`");
+        let interface = interface.expect("this is no scorer: it has no interface `score` of visavis:face");
         let index = instance.get_export_index(&mut store, Some(&interface), name).expect("the interface has it");
         let function: Func = instance.get_func(&mut store, index).expect("it is a function");
         let types: Vec<Type> = function.ty(&store).params().map(|(_, ty)| ty).collect();

@@ -14,6 +14,9 @@ use super::registry::Graphs;
 use super::{Config, fixture};
 use crate::telemetry::TraceContext;
 
+/// So many calls, unless `PROPTEST_CASES` says another number.
+const CALLS: u32 = 4000;
+
 /// The most elements of all inputs together.
 const MOST: usize = 60;
 
@@ -92,7 +95,9 @@ fn made_up_tensors_are_computed_or_refused_and_change_nothing_after() {
     let config = Config { max_elements: MOST, ..fixture::config() };
     let nn = fixture::start_with(&config, "sum", fixture::sum(&[None, Some(3)]));
     let deadline = Instant::now() + Duration::from_secs(600);
-    let settings = ProptestConfig { cases: 4000, failure_persistence: None, ..ProptestConfig::default() };
+    let asked = ProptestConfig::default();
+    let cases = if std::env::var_os("PROPTEST_CASES").is_some() { asked.cases } else { CALLS };
+    let settings = ProptestConfig { cases, failure_persistence: None, ..asked };
     // Each for an instance of its own: one may make only so many computations that fail. The graph is the same for all.
     let context = || {
         let graphs = Graphs::new(&nn.networks, &nn.watchdog, deadline, &TraceContext::default());

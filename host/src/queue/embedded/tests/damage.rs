@@ -3,6 +3,9 @@
 
 use super::*;
 
+/// So many files, unless `PROPTEST_CASES` says another number.
+const FILES: usize = 300;
+
 /// How many tasks wait in the file.
 const WAITING: u8 = 12;
 
@@ -84,9 +87,10 @@ async fn anything_may_be_cut_off_zeroed_moved_or_changed() {
         state ^= state << 17;
         state as usize % bound
     };
+    let files = std::env::var("PROPTEST_CASES").map_or(FILES, |asked| asked.parse().expect("a number of files"));
     let (rig, whole) = file(false).await;
     let mut tally = Tally::default();
-    for number in 0..300 {
+    for number in 0..files {
         let mut bytes = whole.clone();
         // Where there is something: the rest of the file waits for what is to come.
         let used = bytes.iter().rposition(|byte| *byte != 0).unwrap() + 1;

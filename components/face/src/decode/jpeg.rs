@@ -19,6 +19,10 @@ pub(super) fn decode(bytes: &[u8], max_pixels: u64) -> Result<Photograph, Decode
 pub(super) fn draft(bytes: &[u8], max_pixels: u64, longer: usize) -> Result<Draft, DecodeError> {
     let Header { frame, inverted } = inspect(bytes, max_pixels)?;
     let inks = frame.components == 4;
+    // Over these the decoder breaks off, and nobody's camera writes them.
+    if inks && !frame.divisible {
+        return Err(unsupported());
+    }
     let divisor = frame.divisor(longer);
     let limits = DecodeLimits { max_pixels, max_scans: MAX_SCANS, ..DecodeLimits::default() };
     let decoder = Decoder::new_with_limits(bytes, limits)
@@ -74,7 +78,7 @@ fn refusal(error: JpegError) -> DecodeError {
 
 fn unsupported() -> DecodeError {
     DecodeError::UnsupportedFormat(
-        "The file is a rare kind of JPEG (lossless, hierarchical, arithmetic or not 8-bit). Please upload an ordinary JPEG."
+        "The file is a rare kind of JPEG (lossless, hierarchical, arithmetic, not 8-bit or oddly sampled). Please upload an ordinary JPEG."
             .into(),
     )
 }

@@ -8,6 +8,7 @@
 //! - `registry`: what one store sees: wasi-nn's traits, over the shared graphs and the store's deadline.
 //! - `network`: a graph as guests know it: the checks before a run, its sessions, what a backend is.
 //! - `onnx`: graphs on ONNX Runtime. `openvino`: graphs on OpenVINO. Each owns its library, sessions and one run.
+//! - `fixed`: models that a library makes for the very shapes that recur.
 //! - `choice`: which of the two runs a graph, by a table of what was measured.
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
 //! - `pool`: sessions lent to one run at a time.
@@ -37,6 +38,7 @@ use crate::telemetry::TraceContext;
 
 mod batch;
 mod choice;
+mod fixed;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]

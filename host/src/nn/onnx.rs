@@ -1,6 +1,11 @@
 //! Graphs on ONNX Runtime.
 //!
 //! Owns its sessions, how they are set up, and one run of a graph. Must never know a store or who waits for a session.
+//!
+//! # Layout
+//!
+//! - `library`: the library of this process. `gpu`: which of its providers works on a GPU here.
+//! - `compiler`: sessions for shapes that recur.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,14 +19,17 @@ use ort::value::{DynValue, Outlet, PrimitiveTensorElementType, Shape, TensorElem
 use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit::Tensor;
 
+use self::compiler::Compiler;
 use self::gpu::{Provider, WEBGPU_TURN};
 pub(super) use self::library::Runtime;
 use super::Config;
+use super::fixed::{self, Fixed};
 use super::network::{Backend, Broken, Opened, Session};
-use super::pool::Lease;
+use super::pool::{Lease, Pool};
 use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
 
+mod compiler;
 mod gpu;
 mod library;
 
@@ -29,10 +37,13 @@ mod library;
 /// next. Enough for a picture of 1.4 megapixels in three colours.
 const KEPT_ELEMENTS: usize = 4 << 20;
 
-/// One session, and whether the run before left it with more memory than it should keep.
+/// One session for any shape, those for shapes that recur, and whether the run before left more memory than should be kept.
 struct Lane {
     /// `None` only while it is dropped.
     session: Option<ort::session::Session>,
+    fixed: Option<Arc<Fixed<Compiler>>>,
+    /// The names of the inputs, in the graph's order.
+    inputs: Arc<[String]>,
     provider: Option<Provider>,
     swollen: bool,
 }
@@ -80,8 +91,13 @@ impl Backend for Runtime {
         let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
         let session = sessions.first().ok_or("it has no session")?;
         let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
+        let small = model.len() <= fixed::LARGEST && !self.on_gpu();
+        let compiler = if small { Compiler::of(self, config, model, session.inputs()) } else { None };
+        let fixed = compiler.map(|compiler| Arc::new(Fixed::new(compiler)));
+        let names: Arc<[String]> = inputs.iter().map(|port| port.name.clone()).collect();
         let lane = |session| -> Box<dyn Session> {
-            Box::new(Lane { session: Some(session), provider: self.provider, swollen: false })
+            let (fixed, inputs) = (fixed.clone(), Arc::clone(&names));
+            Box::new(Lane { session: Some(session), fixed, inputs, provider: self.provider, swollen: false })
         };
         Ok(Opened { inputs, outputs, sessions: sessions.into_iter().map(lane).collect() })
     }
@@ -118,6 +134,7 @@ impl Session for Lane {
         if mem::replace(&mut self.swollen, large) || large {
             options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
         }
+        let recurring = self.recurring(inputs);
         let options = Arc::new(options);
         let watch = watchdog.watch(deadline, {
             let options = Arc::clone(&options);
@@ -127,7 +144,9 @@ impl Session for Lane {
                 }
             }
         });
-        let session = self.session.as_mut().ok_or_else(|| Broken::Failed("its session has ended".to_owned()))?;
+        let mut made = recurring.as_ref().and_then(|pool| pool.take(deadline));
+        let session = made.as_deref_mut().or(self.session.as_mut());
+        let session = session.ok_or_else(|| Broken::Failed("its session has ended".to_owned()))?;
         let outputs = session.run_with_options(values, &options);
         let stopped = watch.end();
         match outputs {
@@ -138,6 +157,16 @@ impl Session for Lane {
             Err(_) if stopped => Err(Broken::Overdue),
             Err(error) => Err(failed(error)),
         }
+    }
+}
+
+impl Lane {
+    /// Sessions for the shapes of these inputs, where there are any.
+    fn recurring(&self, inputs: &[NamedTensor]) -> Option<Arc<Pool<ort::session::Session>>> {
+        let fixed = self.fixed.as_ref()?;
+        let find =
+            |name: &String| inputs.iter().find(|input| input.name == *name).map(|it| it.tensor.dimensions.clone());
+        fixed.meet(&self.inputs.iter().map(find).collect::<Option<_>>()?)
     }
 }
 
@@ -304,5 +333,37 @@ mod tests {
                 (outcome, _) => panic!("{height}x{width}: {:?}", outcome.map(|outputs| outputs.len())),
             }
         }
+    }
+
+    #[test]
+    fn a_shape_that_recurs_gets_sessions_of_its_own_which_answer_the_same() {
+        let (runtime, config) = (Runtime::load(&fixture::library()).unwrap(), fixture::config());
+        let compiler = |file: &str| {
+            let model = std::fs::read(fixture::assets().join("models").join(file)).expect("set-up makes it");
+            let session = builder(&runtime, 1).unwrap().commit_from_memory(&model).unwrap();
+            Compiler::of(&runtime, &config, &model, session.inputs())
+        };
+        assert!(compiler("mtcnn-refinement.onnx").is_none(), "only its number of rows is open");
+        let fixed = Fixed::new(compiler("mtcnn-proposal.onnx").expect("its height and width are open, too"));
+        let shapes = vec![vec![1, 3, 40, 30]];
+        assert!((0..fixed::SIGHTINGS).all(|_| fixed.meet(&shapes).is_none()));
+        fixed.settle();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let made = fixed.meet(&shapes).expect("sessions were made");
+        let (mut first, _second) = (made.take(deadline).unwrap(), made.take(deadline).expect("one for each run"));
+        let pixels: Vec<_> = (0..3 * 40 * 30).map(|at| ((at * 7919) % 251) as f32 / 125.0 - 1.0).collect();
+        let expected = compute(&network("mtcnn-proposal.onnx"), &shapes[0], &pixels).unwrap();
+        let input = |shape: &[u32]| floats("input", shape, &pixels[..shape.iter().product::<u32>() as usize]);
+        let answers = first.run(vec![("input", view(&input(&shapes[0]).tensor).unwrap())]).unwrap();
+        for (expected, (name, got)) in expected.iter().zip(&answers) {
+            let got = copy(&got).unwrap();
+            assert_eq!((expected.name.as_str(), &expected.tensor.dimensions), (name, &got.dimensions));
+            let got = tensor::copied::<f32>(&got.data);
+            assert!(elements(expected).into_iter().zip(got).all(|(a, b)| (a - b).abs() <= 1e-6));
+        }
+        drop(answers);
+        let other = input(&[1, 3, 39, 30]);
+        let refused = first.run(vec![("input", view(&other.tensor).unwrap())]);
+        assert!(refused.is_err(), "a session that takes any shape is no session for one");
     }
 }

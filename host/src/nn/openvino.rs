@@ -6,7 +6,7 @@
 //! # Layout
 //!
 //! - `prelu`: the model as this library is fastest with it.
-//! - `fixed`: models compiled for shapes that recur. `shelf`: which shapes those are.
+//! - `compiler`: models compiled for shapes that recur.
 
 use std::iter;
 use std::path::{Path, PathBuf};
@@ -20,18 +20,15 @@ use openvino::{
 use wasmtime_wasi_nn::backend::NamedTensor;
 use wasmtime_wasi_nn::wit as wasi_nn;
 
-use self::fixed::Fixed;
-#[cfg(test)]
-pub(super) use self::shelf::SIGHTINGS;
-use self::shelf::Shapes;
+use self::compiler::Compiler;
+use super::fixed::{self, Fixed, Shapes};
 use super::network::{Backend, Broken, Opened, Session};
 use super::tensor::{Element, Port};
 use super::watchdog::Watchdog;
 use super::{Config, Device, Library, NnError, Precision};
 
-mod fixed;
+mod compiler;
 mod prelu;
-mod shelf;
 
 /// The oldest release whose interface is the one that is called here.
 const OLDEST: u32 = 2024;
@@ -178,22 +175,22 @@ impl Backend for Placed {
             let outputs = outputs.collect::<Result<Vec<_>, _>>()?;
             // All streams share the weights of one compiled model; a request keeps it alive.
             let mut compiled = compile(&mut core, &model, config, &self.target)?;
-            let requests = iter::repeat_with(|| compiled.create_infer_request()).take(config.sessions);
-            Ok((model, inputs, outputs, requests.collect::<Result<Vec<_>, _>>()?))
+            Ok((model, inputs, outputs, requests(&mut compiled, config)?))
         };
-        let (model, inputs, outputs, requests) = open().map_err(|error| told(&error))?;
+        let (model, inputs, outputs, lanes) = open().map_err(|error| told(&error))?;
         let ports = |nodes: &[Node]| nodes.iter().map(port).collect::<Result<Vec<_>, _>>();
         let (inputs, outputs) = (ports(&inputs)?, ports(&outputs)?);
         let names = inputs.iter().map(|port| port.name.clone()).collect();
         let precision = self.target.precision;
         let fixed = (small && model.is_dynamic()).then(|| {
             let target = Target { device: DeviceType::CPU, precision };
-            Arc::new(Fixed::new(Arc::clone(&self.runtime), target, config.clone(), model, names))
+            let (runtime, config, model) = (Arc::clone(&self.runtime), config.clone(), Mutex::new(model));
+            Arc::new(Fixed::new(Compiler { runtime, target, config, model, inputs: names }))
         });
         let lane = |request| -> Box<dyn Session> {
             Box::new(Lane { request, fixed: fixed.clone(), inputs: inputs.clone(), outputs: outputs.clone() })
         };
-        let sessions = requests.into_iter().map(lane).collect();
+        let sessions = lanes.into_iter().map(lane).collect();
         Ok(Opened { inputs, outputs, sessions })
     }
 }
@@ -229,10 +226,15 @@ fn compile(
     core.compile_model(model, device.to_owned())
 }
 
+/// A request for each run at the same time.
+fn requests(compiled: &mut CompiledModel, config: &Config) -> Result<Vec<InferRequest>, InferenceError> {
+    iter::repeat_with(|| compiled.create_infer_request()).take(config.sessions).collect()
+}
+
 /// One request for any shape, which is used again and again.
 struct Lane {
     request: InferRequest,
-    fixed: Option<Arc<Fixed>>,
+    fixed: Option<Arc<Fixed<Compiler>>>,
     inputs: Vec<Port>,
     outputs: Vec<Port>,
 }
@@ -251,8 +253,8 @@ impl Session for Lane {
         };
         let given = self.inputs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
         let shapes: Shapes = given.iter().map(|tensor| tensor.dimensions.clone()).collect();
-        let fixed = self.fixed.as_ref().and_then(|fixed| Some((fixed, fixed.take(&shapes)?)));
-        let Some((fixed, mut request)) = fixed else {
+        let recurring = self.fixed.as_ref().and_then(|fixed| fixed.meet(&shapes));
+        let Some(mut request) = recurring.as_ref().and_then(|pool| pool.take(deadline)) else {
             for (index, (port, tensor)) in self.inputs.iter().zip(&given).enumerate() {
                 set_input(&mut self.request, index, port, tensor).map_err(|error| Broken::Failed(told(&error)))?;
             }
@@ -261,9 +263,7 @@ impl Session for Lane {
         for (port, tensor) in self.inputs.iter().zip(&given) {
             fill_input(&request, port, tensor).map_err(|error| Broken::Failed(told(&error)))?;
         }
-        let outputs = run(&mut request, &self.outputs, deadline);
-        fixed.give_back(&shapes, request);
-        outputs
+        run(&mut request, &self.outputs, deadline)
     }
 }
 

@@ -13,8 +13,8 @@ use serde::{Deserialize, Serialize};
 use visavis_models::{Manifest, Precision};
 use wasmtime_wasi_nn::backend::NamedTensor;
 
+use super::fixed::SIGHTINGS;
 use super::fixture::{assets, floats, library};
-use super::openvino::SIGHTINGS;
 use super::watchdog::Watchdog;
 use super::{Backend, Config, Library, Network};
 

@@ -76,30 +76,30 @@ fn a_shape_that_recurs_gets_a_model_of_its_own_which_answers_the_same() {
     };
     let runtime = Runtime::load(path).unwrap_or_else(|error| panic!("{error}"));
     let read = runtime.core.lock().unwrap().read_model_from_buffer(&prelu::fused(&bytes), None).unwrap();
-    let fixed = Fixed::new(
+    let fixed = Fixed::new(Compiler {
         runtime,
-        Target { device: DeviceType::CPU, precision: Precision::F32 },
-        config.clone(),
-        read,
-        vec!["input".to_owned()],
-    );
+        target: Target { device: DeviceType::CPU, precision: Precision::F32 },
+        config: config.clone(),
+        model: Mutex::new(read),
+        inputs: vec!["input".to_owned()],
+    });
     let shapes = vec![vec![1, 3, 40, 30]];
-    assert!((0..shelf::SIGHTINGS).all(|_| fixed.take(&shapes).is_none()));
+    assert!((0..fixed::SIGHTINGS).all(|_| fixed.meet(&shapes).is_none()));
     fixed.settle();
-    let mut request = fixed.take(&shapes).expect("a model was compiled");
+    let deadline = Instant::now() + Duration::from_secs(60);
+    let made = fixed.meet(&shapes).expect("a model was compiled");
+    let mut request = made.take(deadline).expect("nobody else runs it");
     let pixels: Vec<_> = (0..3 * 40 * 30).map(|at| ((at * 7919) % 251) as f32 / 125.0 - 1.0).collect();
     let input = floats("input", &shapes[0], &pixels);
     let any = load(&library, &bytes);
     fill_input(&request, &any.inputs()[0], &input.tensor).unwrap();
-    let deadline = Instant::now() + Duration::from_secs(60);
     let answers = run(&mut request, any.outputs(), deadline).expect("it is computed");
     let expected = compute(&any, &[input], Duration::from_secs(60)).expect("it is computed");
     for (expected, got) in expected.iter().zip(&answers) {
         assert_eq!((&expected.name, &expected.tensor.dimensions), (&got.name, &got.tensor.dimensions));
         assert!(elements(expected).into_iter().zip(elements(got)).all(|(a, b)| (a - b).abs() <= 1e-5));
     }
-    fixed.give_back(&shapes, request);
-    assert!(fixed.take(&shapes).is_some() && fixed.take(&vec![vec![1, 3, 41, 30]]).is_none());
+    assert!(fixed.meet(&vec![vec![1, 3, 41, 30]]).is_none());
 }
 
 #[test]

@@ -3,7 +3,7 @@
 //! Owns counting the shapes that were seen, and which of them has something kept for it. Must never know what is kept.
 
 /// The lengths of all inputs of a run, in the order of the graph's inputs.
-pub(super) type Shapes = Vec<Vec<u32>>;
+pub(in crate::nn) type Shapes = Vec<Vec<u32>>;
 
 /// So often a shape is seen before anything is made for it: that costs as much as it then saves in some hundred runs, and most
 /// shapes never come back.
@@ -75,14 +75,6 @@ impl<T> Shelf<T> {
         }
     }
 
-    /// What was made for these shapes, without a run.
-    pub(super) fn made(&mut self, shapes: &Shapes) -> Option<&mut T> {
-        self.entries.iter_mut().find(|entry| entry.shapes == *shapes).and_then(|entry| match &mut entry.state {
-            State::Made(thing) => Some(thing),
-            _ => None,
-        })
-    }
-
     /// Puts up what was made for shapes that were due. They may have been forgotten meanwhile.
     pub(super) fn put(&mut self, shapes: &Shapes, thing: T) {
         if let Some(entry) = self.entries.iter_mut().find(|entry| entry.shapes == *shapes) {
@@ -133,6 +125,16 @@ mod tests {
 
     fn shape(side: u32) -> Shapes {
         vec![vec![1, side]]
+    }
+
+    impl<T> Shelf<T> {
+        /// What was made for these shapes, without a run.
+        fn made(&mut self, shapes: &Shapes) -> Option<&mut T> {
+            self.entries.iter_mut().find(|entry| entry.shapes == *shapes).and_then(|entry| match &mut entry.state {
+                State::Made(thing) => Some(thing),
+                _ => None,
+            })
+        }
     }
 
     /// Meets a shape until it is due; whether it ever was.

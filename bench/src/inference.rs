@@ -53,8 +53,8 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
         "Inferences a second through wasi:nn",
         &[
             "A component that only infers, in a fresh instance for each call; a call is one to eight inferences. Every host gets \
-             the same component and the same model, and answers the same numbers. visavis keeps a session for each processor, \
-             each with one thread; wasmtime's wasi-nn keeps one session, with ONNX Runtime's own choice of threads, behind a lock.",
+             the same component and the same model, and answers the same numbers. visavis keeps one session, \
+             which a caller for each processor runs on its own thread; wasmtime's wasi-nn keeps one session, with ONNX Runtime's own choice of threads, behind a lock.",
         ],
     );
     let openvino = photos::assets().join("lib/openvino/libopenvino_c.so");

@@ -11,7 +11,7 @@
 //! - `fixed`: models that a library makes for the very shapes that recur.
 //! - `choice`: which of the two runs a graph, by a table of what was measured.
 //! - `tensor`: guests' tensors: element types, shapes, the checks before a run and the views without a copy.
-//! - `pool`: sessions lent to one run at a time.
+//! - `pool`: what runs a graph, lent to one run at a time.
 //! - `batch`: sessions whose runs several callers share.
 //! - `watchdog`: the thread that stops runs at their deadline.
 //! - `processor`: what the processor is made for.
@@ -61,7 +61,7 @@ pub(crate) struct Config {
     pub(crate) library: Library,
     /// The file of an OpenVINO that runs instead, if it is there, those graphs that it was measured to be faster with.
     pub(crate) rival: Option<PathBuf>,
-    /// Sessions of each graph: as many inferences of one graph run at the same time. Each holds its own weights.
+    /// Sessions of each graph: as many inferences of one graph run at the same time.
     pub(crate) sessions: usize,
     /// Threads that share the work of one inference.
     pub(crate) threads: usize,

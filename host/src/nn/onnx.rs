@@ -5,7 +5,7 @@
 //! # Layout
 //!
 //! - `library`: the library of this process. `gpu`: which of its providers works on a GPU here.
-//! - `compiler`: sessions for shapes that recur.
+//! - `session`: one run of a session, which several callers may share. `compiler`: sessions for shapes that recur.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,28 +22,32 @@ use wasmtime_wasi_nn::wit::Tensor;
 use self::compiler::Compiler;
 use self::gpu::{Provider, WEBGPU_TURN};
 pub(super) use self::library::Runtime;
+use self::session::Shared;
 use super::Config;
 use super::fixed::{self, Fixed};
 use super::network::{Backend, Broken, Opened, Session};
-use super::pool::{Lease, Pool};
+use super::pool::Lease;
 use super::tensor::{self, Element, Plain, Port};
 use super::watchdog::Watchdog;
 
 mod compiler;
 mod gpu;
 mod library;
+mod session;
 
 /// After a run of more elements a session gives its memory back to the system; after a smaller one it keeps it for the
 /// next. Enough for a picture of 1.4 megapixels in three colours.
 const KEPT_ELEMENTS: usize = 4 << 20;
 
-/// One session for any shape, those for shapes that recur, and whether the run before left more memory than should be kept.
+/// A session for any shape, those for shapes that recur, and whether the run before left more memory than should be kept.
 struct Lane {
     /// `None` only while it is dropped.
-    session: Option<ort::session::Session>,
+    session: Option<Arc<Shared>>,
     fixed: Option<Arc<Fixed<Compiler>>>,
     /// The names of the inputs, in the graph's order.
     inputs: Arc<[String]>,
+    /// The names of the outputs.
+    outputs: Arc<[String]>,
     provider: Option<Provider>,
     swollen: bool,
 }
@@ -84,22 +88,21 @@ impl Backend for Runtime {
     fn open(&self, model: &[u8], config: &Config) -> Result<Opened, String> {
         let _turn = turn(self.provider, in_a_minute()).ok_or("the GPU was busy for a minute")?;
         let mut builder = builder(self, config.threads).map_err(|error| error.to_string())?;
-        // Where runs take turns, a second session would only hold the weights once more.
-        let count = if self.provider == Some(Provider::WebGpu) { 1 } else { config.sessions };
-        let sessions = iter::repeat_with(|| builder.commit_from_memory(model)).take(count);
-        let sessions = sessions.collect::<Result<Vec<_>, _>>().map_err(|error| self.refusal(&error))?;
+        let lanes = lanes(self, &mut builder, model, config).map_err(|error| self.refusal(&error))?;
         let ports = |outlets: &[Outlet]| outlets.iter().map(port).collect::<Result<Vec<_>, _>>();
-        let session = sessions.first().ok_or("it has no session")?;
+        let session = lanes.first().ok_or("it has no session")?;
         let (inputs, outputs) = (ports(session.inputs())?, ports(session.outputs())?);
         let small = model.len() <= fixed::LARGEST && !self.on_gpu();
         let compiler = if small { Compiler::of(self, config, model, session.inputs()) } else { None };
         let fixed = compiler.map(|compiler| Arc::new(Fixed::new(compiler)));
-        let names: Arc<[String]> = inputs.iter().map(|port| port.name.clone()).collect();
+        let [taken, answered] =
+            [&inputs, &outputs].map(|ports| ports.iter().map(|port| port.name.clone()).collect::<Arc<[_]>>());
         let lane = |session| -> Box<dyn Session> {
-            let (fixed, inputs) = (fixed.clone(), Arc::clone(&names));
-            Box::new(Lane { session: Some(session), fixed, inputs, provider: self.provider, swollen: false })
+            let (session, fixed) = (Some(session), fixed.clone());
+            let (inputs, outputs) = (Arc::clone(&taken), Arc::clone(&answered));
+            Box::new(Lane { session, fixed, inputs, outputs, provider: self.provider, swollen: false })
         };
-        Ok(Opened { inputs, outputs, sessions: sessions.into_iter().map(lane).collect() })
+        Ok(Opened { inputs, outputs, sessions: lanes.into_iter().map(lane).collect() })
     }
 }
 
@@ -125,8 +128,12 @@ impl Session for Lane {
         deadline: Instant,
         watchdog: &Watchdog,
     ) -> Result<Vec<NamedTensor>, Broken> {
-        let values = inputs.iter().map(|input| Ok((input.name.as_str(), view(&input.tensor)?)));
-        let values = values.collect::<Result<Vec<_>, _>>().map_err(failed)?;
+        let find = |name: &String| {
+            let found = inputs.iter().find(|input| input.name == *name).map(|input| &input.tensor);
+            found.ok_or_else(|| Broken::Failed(format!("the input '{name}' is missing")))
+        };
+        let given = self.inputs.iter().map(find).collect::<Result<Vec<_>, _>>()?;
+        let values = given.iter().map(|tensor| view(tensor)).collect::<ort::Result<Vec<_>>>().map_err(failed)?;
         let mut options = RunOptions::new().map_err(failed)?;
         let _turn = turn(self.provider, deadline).ok_or(Broken::Overdue)?;
         let large = elements > KEPT_ELEMENTS;
@@ -134,7 +141,8 @@ impl Session for Lane {
         if mem::replace(&mut self.swollen, large) || large {
             options.set("memory.enable_memory_arena_shrinkage", "cpu:0").map_err(failed)?;
         }
-        let recurring = self.recurring(inputs);
+        let shapes = || given.iter().map(|tensor| tensor.dimensions.clone()).collect();
+        let recurring = self.fixed.as_ref().and_then(|fixed| fixed.meet(&shapes()));
         let options = Arc::new(options);
         let watch = watchdog.watch(deadline, {
             let options = Arc::clone(&options);
@@ -144,15 +152,14 @@ impl Session for Lane {
                 }
             }
         });
-        let mut made = recurring.as_ref().and_then(|pool| pool.take(deadline));
-        let session = made.as_deref_mut().or(self.session.as_mut());
+        let made = recurring.as_ref().and_then(|pool| pool.take(deadline));
+        let session = made.as_deref().or(self.session.as_ref());
         let session = session.ok_or_else(|| Broken::Failed("its session has ended".to_owned()))?;
-        let outputs = session.run_with_options(values, &options);
+        let outputs = session.run(&values, &options);
         let stopped = watch.end();
         match outputs {
-            Ok(outputs) => outputs
-                .iter()
-                .map(|(name, value)| Ok(NamedTensor { name: name.to_owned(), tensor: copy(&value).map_err(failed)? }))
+            Ok(outputs) => iter::zip(self.outputs.iter(), &outputs)
+                .map(|(name, value)| Ok(NamedTensor { name: name.clone(), tensor: copy(value).map_err(failed)? }))
                 .collect(),
             Err(_) if stopped => Err(Broken::Overdue),
             Err(error) => Err(failed(error)),
@@ -160,19 +167,28 @@ impl Session for Lane {
     }
 }
 
-impl Lane {
-    /// Sessions for the shapes of these inputs, where there are any.
-    fn recurring(&self, inputs: &[NamedTensor]) -> Option<Arc<Pool<ort::session::Session>>> {
-        let fixed = self.fixed.as_ref()?;
-        let find =
-            |name: &String| inputs.iter().find(|input| input.name == *name).map(|it| it.tensor.dimensions.clone());
-        fixed.meet(&self.inputs.iter().map(find).collect::<Option<_>>()?)
-    }
-}
-
 #[allow(clippy::needless_pass_by_value, reason = "it stands where errors are mapped")]
 fn failed(error: ort::Error) -> Broken {
     Broken::Failed(error.to_string())
+}
+
+/// What runs a model as often at the same time as is configured.
+fn lanes(
+    runtime: &Runtime,
+    builder: &mut SessionBuilder,
+    model: &[u8],
+    config: &Config,
+) -> ort::Result<Vec<Arc<Shared>>> {
+    // A run on its caller's thread alone needs nothing that other runs of the session need; one on several threads needs the session's
+    // own. Where runs take turns, a second one would never run.
+    let (sessions, lanes) = match runtime.provider {
+        None if config.threads == 1 => (1, config.sessions),
+        Some(Provider::WebGpu) => (1, 1),
+        None | Some(Provider::Cuda) => (config.sessions, config.sessions),
+    };
+    let session = || builder.commit_from_memory(model).and_then(Shared::new).map(Arc::new);
+    let sessions = iter::repeat_with(session).take(sessions).collect::<ort::Result<Vec<_>>>()?;
+    Ok(sessions.iter().cycle().take(lanes).map(Arc::clone).collect())
 }
 
 /// How sessions run: on the caller's thread or the GPU, node by node, and never burning a core that another session could use.
@@ -262,108 +278,4 @@ fn copy(value: &DynValue) -> ort::Result<Tensor> {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::super::fixture::{self, floats};
-    use super::super::network::{ComputeError, Network};
-    use super::*;
-
-    fn network(file: &str) -> Network {
-        let path = fixture::assets().join("models").join(file);
-        let model =
-            std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask setup`", path.display()));
-        let config = fixture::config();
-        Runtime::load(&fixture::library())
-            .and_then(|runtime| Network::load(&runtime, file.to_owned(), &model, &config))
-            .unwrap_or_else(|error| panic!("{error}"))
-    }
-
-    fn compute(network: &Network, dimensions: &[u32], elements: &[f32]) -> Result<Vec<NamedTensor>, ComputeError> {
-        let watchdog = Watchdog::start().unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        network.compute(&[floats("input", dimensions, elements)], deadline, &watchdog)
-    }
-
-    fn elements(output: &NamedTensor) -> Vec<f32> {
-        tensor::copied(&output.tensor.data)
-    }
-
-    #[test]
-    fn the_embedding_graph_answers_unit_vectors_alike_for_each_of_a_batch() {
-        let network = network("facenet-casia-webface.onnx");
-        let side = 3 * 160 * 160;
-        let crop: Vec<_> = (0..side).map(|at| (at % 251) as f32 / 125.0 - 1.0).collect();
-        let grey = vec![0.0; side];
-        let outputs = compute(&network, &[2, 3, 160, 160], &[crop.clone(), grey].concat()).unwrap();
-        let [embeddings] = &outputs[..] else { panic!("{} outputs", outputs.len()) };
-        assert_eq!((embeddings.name.as_str(), &embeddings.tensor.dimensions[..]), ("embedding", &[2, 512][..]));
-        let pair = elements(embeddings);
-        let alone = elements(&compute(&network, &[1, 3, 160, 160], &crop).unwrap()[0]);
-        for embedding in [&pair[..512], &pair[512..], &alone[..]] {
-            let length = embedding.iter().map(|x| x * x).sum::<f32>().sqrt();
-            assert!((length - 1.0).abs() < 1e-5, "{length}");
-        }
-        let dot = |other: &[f32]| alone.iter().zip(other).map(|(x, y)| x * y).sum::<f32>();
-        assert!(dot(&pair[..512]) > 0.9999, "{}", dot(&pair[..512]));
-        assert!(dot(&pair[512..]) < 0.99, "{}", dot(&pair[512..]));
-    }
-
-    #[test]
-    fn the_proposal_graph_takes_any_size_or_refuses_it() {
-        let network = network("mtcnn-proposal.onnx");
-        for (height, width, answer) in [
-            (12, 12, Some([1, 2, 1, 1])),
-            (12, 40, Some([1, 2, 1, 15])),
-            (100, 60, Some([1, 2, 45, 25])),
-            (1, 1, None),
-            (4, 400, None),
-            // More than is kept: the session is made to give memory back, then works on.
-            (1200, 1200, Some([1, 2, 595, 595])),
-            (12, 12, Some([1, 2, 1, 1])),
-        ] {
-            let pixels = vec![f32::NAN; (3 * height * width) as usize];
-            match (compute(&network, &[1, 3, height, width], &pixels), answer) {
-                (Ok(outputs), Some(answer)) => {
-                    let probability =
-                        outputs.iter().find(|output| output.name == "probability").expect("probabilities");
-                    assert_eq!(probability.tensor.dimensions, answer, "{height}x{width}");
-                }
-                (Err(ComputeError::Failed { .. }), None) => {}
-                (outcome, _) => panic!("{height}x{width}: {:?}", outcome.map(|outputs| outputs.len())),
-            }
-        }
-    }
-
-    #[test]
-    fn a_shape_that_recurs_gets_sessions_of_its_own_which_answer_the_same() {
-        let (runtime, config) = (Runtime::load(&fixture::library()).unwrap(), fixture::config());
-        let compiler = |file: &str| {
-            let model = std::fs::read(fixture::assets().join("models").join(file)).expect("set-up makes it");
-            let session = builder(&runtime, 1).unwrap().commit_from_memory(&model).unwrap();
-            Compiler::of(&runtime, &config, &model, session.inputs())
-        };
-        assert!(compiler("mtcnn-refinement.onnx").is_none(), "only its number of rows is open");
-        let fixed = Fixed::new(compiler("mtcnn-proposal.onnx").expect("its height and width are open, too"));
-        let shapes = vec![vec![1, 3, 40, 30]];
-        assert!((0..fixed::SIGHTINGS).all(|_| fixed.meet(&shapes).is_none()));
-        fixed.settle();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let made = fixed.meet(&shapes).expect("sessions were made");
-        let (mut first, _second) = (made.take(deadline).unwrap(), made.take(deadline).expect("one for each run"));
-        let pixels: Vec<_> = (0..3 * 40 * 30).map(|at| ((at * 7919) % 251) as f32 / 125.0 - 1.0).collect();
-        let expected = compute(&network("mtcnn-proposal.onnx"), &shapes[0], &pixels).unwrap();
-        let input = |shape: &[u32]| floats("input", shape, &pixels[..shape.iter().product::<u32>() as usize]);
-        let answers = first.run(vec![("input", view(&input(&shapes[0]).tensor).unwrap())]).unwrap();
-        for (expected, (name, got)) in expected.iter().zip(&answers) {
-            let got = copy(&got).unwrap();
-            assert_eq!((expected.name.as_str(), &expected.tensor.dimensions), (name, &got.dimensions));
-            let got = tensor::copied::<f32>(&got.data);
-            assert!(elements(expected).into_iter().zip(got).all(|(a, b)| (a - b).abs() <= 1e-6));
-        }
-        drop(answers);
-        let other = input(&[1, 3, 39, 30]);
-        let refused = first.run(vec![("input", view(&other.tensor).unwrap())]);
-        assert!(refused.is_err(), "a session that takes any shape is no session for one");
-    }
-}
+mod tests;

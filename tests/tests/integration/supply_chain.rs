@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use visavis_tests::host::repository;
 
 /// Every file with `unsafe` code, and what it is there for. Another one needs its line here, and a reason that is as good.
-const UNSAFE: [(&str, &str); 26] = [
+const UNSAFE: [(&str, &str); 27] = [
     ("components/face/src/decode/baseline.rs", "calls the copy of a function for AVX2, after it asked the processor"),
     ("components/face/src/decode/baseline/lanes/sse2.rs", "instructions that every x86-64 processor has"),
     ("components/scorer/src/freestanding.rs", "an allocator's entry, without the standard library"),
@@ -16,6 +16,10 @@ const UNSAFE: [(&str, &str); 26] = [
     ("host/src/memory.rs", "forbids dumps of the process' memory"),
     ("host/src/nn.rs", "asks the C library to give freed memory back"),
     ("host/src/nn/onnx/library.rs", "opens a shared library, asks for its version, and gives its sessions one arena"),
+    (
+        "host/src/nn/onnx/session.rs",
+        "runs a session for several callers at once, which the library allows on processors",
+    ),
     ("host/src/nn/openvino.rs", "opens a shared library and looks for its functions"),
     ("host/src/nn/pace.rs", "a benchmark's clock of the processor"),
     ("host/src/nn/tensor.rs", "bytes as numbers, without a copy"),

@@ -3,10 +3,12 @@
 //! Owns the model of one graph, and the names of the lengths that it leaves open. Must never know when such sessions are worth it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use ort::value::{Outlet, ValueType};
 
-use super::{Runtime, builder, gpu};
+use super::session::Shared;
+use super::{Runtime, builder, gpu, lanes};
 use crate::nn::Config;
 use crate::nn::fixed::{Maker, Shapes};
 
@@ -41,9 +43,9 @@ fn names(input: &Outlet) -> Option<Vec<Option<String>>> {
 }
 
 impl Maker for Compiler {
-    type Made = ort::session::Session;
+    type Made = Arc<Shared>;
 
-    fn make(&self, shapes: &Shapes) -> Result<Vec<ort::session::Session>, String> {
+    fn make(&self, shapes: &Shapes) -> Result<Vec<Arc<Shared>>, String> {
         let mut lengths = BTreeMap::new();
         for (name, length) in self.open.iter().flatten().zip(shapes.iter().flatten()) {
             let Some(name) = name else { continue };
@@ -57,7 +59,6 @@ impl Maker for Compiler {
             let told = builder.with_dimension_override(name, i64::from(length));
             builder = told.map_err(|error| error.to_string())?;
         }
-        let sessions = (0..self.config.sessions).map(|_| builder.commit_from_memory(&self.model));
-        sessions.collect::<Result<_, _>>().map_err(|error| gpu::in_a_line(&error))
+        lanes(&self.runtime, &mut builder, &self.model, &self.config).map_err(|error| gpu::in_a_line(&error))
     }
 }

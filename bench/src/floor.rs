@@ -9,7 +9,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use face::embedding::Crop;
 use face::mtcnn::Settings;
-use face::resize::{self, Normalization, Region};
+use face::resize::{IntegralImage, Normalization, Region};
 use face::{decode, search};
 use serde_json::Value;
 use visavis_tests::form::Form;
@@ -202,13 +202,14 @@ fn both<T: Sync, R: Send>(
 fn pyramid(file: &[u8]) -> Result<f64> {
     let photograph = decode::decode(file, MAX_PIXELS)?;
     let begin = Instant::now();
-    let copy = resize::shrink(&photograph, MAX_SIDE);
-    let mut scale = 12.0 / f64::from(search::smallest(&copy, MAX_SIDE));
+    let copy = IntegralImage::shrunk(&photograph, MAX_SIDE);
+    let whole = Region { x: 0, y: 0, width: copy.width(), height: copy.height() };
+    let mut scale = 12.0 / f64::from(search::smallest(Some(&copy)));
     let mut planes = Vec::new();
     while copy.width().min(copy.height()) as f64 * scale >= 12.0 {
         let [width, height] = [copy.width(), copy.height()].map(|pixels| (pixels as f64 * scale + 1.0) as usize);
         planes.resize(3 * width * height, 0.0);
-        resize::area(&copy, Region::whole(&copy), width, height, NORMALIZATION, &mut planes);
+        copy.area(whole, width, height, NORMALIZATION, &mut planes);
         scale *= f64::from(SETTINGS.pyramid_factor);
     }
     Ok(milliseconds(begin.elapsed()))

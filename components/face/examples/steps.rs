@@ -6,7 +6,7 @@ mod support;
 use std::time::Instant;
 
 use face::mtcnn::{Networks, Output, Proposal, Refinement};
-use face::resize::{self, Region};
+use face::resize::{IntegralImage, Region};
 use face::{decode, search};
 use support::networks::Native;
 use support::{CROP, MAX_PIXELS, MAX_SIDE, PRODUCT, SETTINGS};
@@ -30,7 +30,7 @@ fn main() {
         };
         let photograph = decode::decode(&bytes, MAX_PIXELS).unwrap_or_else(|error| panic!("{error}"));
         lap("decode");
-        let copy = resize::shrink(&photograph, MAX_SIDE);
+        let copy = IntegralImage::shrunk(&photograph, MAX_SIDE);
         lap("copy");
         pyramid(&copy);
         lap("pyramid");
@@ -56,15 +56,16 @@ fn main() {
     );
 }
 
-/// The levels that the cascade would make of a photograph.
-fn pyramid(photograph: &face::photograph::Photograph) {
-    let mut scale = 12.0 / f64::from(search::smallest(photograph, MAX_SIDE));
+/// The levels that the cascade would make of a copy.
+fn pyramid(copy: &IntegralImage) {
+    let mut scale = 12.0 / f64::from(search::smallest(Some(copy)));
+    let whole = Region { x: 0, y: 0, width: copy.width(), height: copy.height() };
     let mut planes = Vec::new();
-    while photograph.width().min(photograph.height()) as f64 * scale >= 12.0 {
+    while copy.width().min(copy.height()) as f64 * scale >= 12.0 {
         let side = |pixels: usize| (pixels as f64 * scale + 1.0) as usize;
-        let (width, height) = (side(photograph.width()), side(photograph.height()));
+        let (width, height) = (side(copy.width()), side(copy.height()));
         planes.resize(3 * width * height, 0.0);
-        resize::area(photograph, Region::whole(photograph), width, height, SETTINGS.normalization, &mut planes);
+        copy.area(whole, width, height, SETTINGS.normalization, &mut planes);
         scale *= 0.709;
     }
 }

@@ -11,7 +11,7 @@
 //! # Layout
 //!
 //! - `candidate`: a box on its way through the cascade, and how it is moved, squared and cut.
-//! - `suppression`: of overlapping candidates, the best.
+//! - `suppression`: of overlapping candidates, the best, or the mean.
 //! - `views`: from which image a candidate is cut out.
 
 mod candidate;
@@ -23,10 +23,10 @@ use std::fmt::Debug;
 use face_rules::geometry::{BoundingBox, Landmarks, Point};
 
 use crate::photograph::Photograph;
-use crate::resize::{self, Normalization, Region};
+use crate::resize::{IntegralImage, Normalization};
 use candidate::Candidate;
-use suppression::{Overlap, suppress};
-use views::{Crop, Views, crop};
+use suppression::{Overlap, suppress, vote};
+use views::{Crop, Views};
 
 /// Side of the square that the proposal network judges, pixels.
 const CELL: f64 = 12.0;
@@ -137,12 +137,15 @@ pub enum DetectError<E: Debug> {
     Settings(&'static str),
 }
 
-/// Finds all faces, in no particular order: proposes them on `copy`, which shows the whole of the photograph with fewer pixels
-/// or is the photograph itself, and judges them on what the photograph shows there. A copy whose shorter side is under
-/// `min_face` has none.
+/// Finds all faces, in no particular order.
+///
+/// Without a copy this is the paper's cascade to the letter, and of the candidates that overlap the most probable says where a face
+/// is. With a copy, which shows the whole of the photograph with no more pixels, faces are proposed there, and what is large enough
+/// there is judged there, too; which candidate is the most probable is then a matter of chance, and a face is where all of them say
+/// on average. What is searched has no face if its shorter side is under `min_face`.
 pub fn detect<N: Networks>(
     photograph: &Photograph,
-    copy: &Photograph,
+    copy: Option<&IntegralImage>,
     settings: &Settings,
     networks: &mut N,
 ) -> Result<Vec<Detection>, DetectError<N::Error>>
@@ -151,11 +154,11 @@ where
 {
     check(settings)?;
     let mut planes = Vec::new();
-    let mut candidates = propose(copy, settings, networks, &mut planes)?;
     let views = Views { photograph, copy };
+    let mut candidates = propose(views, settings, networks, &mut planes)?;
     candidates.iter_mut().for_each(|candidate| *candidate = views.enlarge(*candidate));
     let candidates = refine(views, settings, networks, &candidates, &mut planes)?;
-    finish(photograph, settings, networks, &candidates, &mut planes)
+    finish(views, settings, networks, &candidates, &mut planes)
 }
 
 fn check<E: Debug>(settings: &Settings) -> Result<(), DetectError<E>> {
@@ -176,7 +179,7 @@ fn check<E: Debug>(settings: &Settings) -> Result<(), DetectError<E>> {
 
 /// The first stage: every level of the pyramid is judged in one go, square by square.
 fn propose<N: Networks>(
-    photograph: &Photograph,
+    views: Views<'_>,
     settings: &Settings,
     networks: &mut N,
     planes: &mut Vec<f32>,
@@ -185,11 +188,12 @@ where
     N::Error: Debug,
 {
     let mut candidates = Vec::new();
-    for scale in pyramid(photograph, settings) {
+    let searched = views.searched();
+    for scale in pyramid(searched, settings) {
         let side = |pixels: usize| (pixels as f64 * scale + 1.0) as usize;
-        let (width, height) = (side(photograph.width()), side(photograph.height()));
+        let (width, height) = (side(searched.0), side(searched.1));
         planes.resize(3 * width * height, 0.0);
-        resize::area(photograph, Region::whole(photograph), width, height, settings.normalization, planes);
+        views.whole().write(width, height, settings.normalization, planes);
         let proposal = networks.proposal(planes, height, width).map_err(DetectError::Network)?;
         let cells = proposal.width.saturating_mul(proposal.height);
         count("proposal", "probability", &proposal.probability, cells.saturating_mul(2))?;
@@ -208,10 +212,10 @@ where
     Ok(candidates)
 }
 
-/// The scales of the pyramid: the smallest face becomes one cell, and so on until the photograph does.
-fn pyramid(photograph: &Photograph, settings: &Settings) -> Vec<f64> {
+/// The scales of the pyramid: the smallest face becomes one cell, and so on until all that is searched does.
+fn pyramid((width, height): (usize, usize), settings: &Settings) -> Vec<f64> {
     let first = CELL / f64::from(settings.min_face);
-    let shorter = photograph.width().min(photograph.height()) as f64;
+    let shorter = width.min(height) as f64;
     // The factor as written in decimal: 0.709 in 32 bits is another number in 64.
     let factor = (f64::from(settings.pyramid_factor) * 1e6).round() / 1e6;
     std::iter::successors(Some((first, shorter * first)), |(scale, side)| Some((scale * factor, side * factor)))
@@ -260,7 +264,7 @@ where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(candidates, |candidate| views.crop(candidate)) {
+    for (batch, crops) in batches(candidates, |candidate| views.crop(candidate, REFINEMENT_SIDE)) {
         cut(&crops, REFINEMENT_SIDE, settings.normalization, planes);
         let answer = networks.refinement(planes, crops.len()).map_err(DetectError::Network)?;
         count("refinement", "probability", &answer.probability, 2 * crops.len())?;
@@ -284,7 +288,7 @@ where
 
 /// The third stage: crops of 48 x 48 pixels, and the landmarks.
 fn finish<N: Networks>(
-    photograph: &Photograph,
+    views: Views<'_>,
     settings: &Settings,
     networks: &mut N,
     candidates: &[Candidate],
@@ -294,7 +298,7 @@ where
     N::Error: Debug,
 {
     let mut passed = Vec::new();
-    for (batch, crops) in batches(candidates, |candidate| crop(photograph, candidate)) {
+    for (batch, crops) in batches(candidates, |candidate| views.crop(candidate, OUTPUT_SIDE)) {
         cut(&crops, OUTPUT_SIDE, settings.normalization, planes);
         let answer = networks.output(planes, crops.len()).map_err(DetectError::Network)?;
         count("output", "probability", &answer.probability, 2 * crops.len())?;
@@ -316,7 +320,11 @@ where
     passed.retain(|candidate| candidate.landmarks.is_finite());
     let detection =
         |Candidate { bounding_box, probability, landmarks, .. }| Detection { bounding_box, probability, landmarks };
-    Ok(suppress(passed, 0.7, Overlap::Smaller).into_iter().map(detection).collect())
+    let mut faces = suppress(passed.clone(), 0.7, Overlap::Smaller);
+    if views.copy.is_some() {
+        vote(&mut faces, &passed);
+    }
+    Ok(faces.into_iter().map(detection).collect())
 }
 
 fn place_landmarks(square: &BoundingBox, points: &[f32; 10]) -> Landmarks {
@@ -340,8 +348,8 @@ fn batches<'a>(
 fn cut(crops: &[Crop<'_>], side: usize, normalization: Normalization, planes: &mut Vec<f32>) {
     let size = 3 * side * side;
     planes.resize(crops.len() * size, 0.0);
-    for ((image, region), planes) in crops.iter().zip(planes.chunks_exact_mut(size)) {
-        resize::area(image, *region, side, side, normalization, planes);
+    for (crop, planes) in crops.iter().zip(planes.chunks_exact_mut(size)) {
+        crop.write(side, side, normalization, planes);
     }
 }
 

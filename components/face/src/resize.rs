@@ -1,12 +1,23 @@
 //! Resizing: area averages as the detector's networks were trained on, smaller copies by the same, and antialiased crops.
 //!
 //! Owns the arithmetic of pixels. Must never know what is looked for in them.
+//!
+//! # Layout
+//!
+//! - `average`: means of rectangles of a photograph, row by row.
+//! - `integral`: a smaller copy of which means of any rectangle take a moment.
+
+mod average;
+mod integral;
 
 use fast_image_resize::images::{TypedCroppedImage, TypedImage, TypedImageRef};
 use fast_image_resize::pixels::U8x3;
 use fast_image_resize::{FilterType, ResizeAlg, ResizeOptions, Resizer};
 
 use crate::photograph::Photograph;
+pub use integral::IntegralImage;
+
+use average::Planes;
 
 /// A rectangle of whole pixels. Invariant, kept by whoever makes one: it has an area and lies within the photograph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +53,11 @@ impl Normalization {
     pub fn table(self) -> [f32; 256] {
         std::array::from_fn(|value| (value as f32 - self.mean) / self.scale)
     }
+
+    /// What a mean is multiplied by, and what is added then.
+    fn factors(self) -> (f32, f32) {
+        (self.scale.recip(), -self.mean * self.scale.recip())
+    }
 }
 
 /// Averages a region down (or up) to `width` x `height` and writes it, normalized, to `planes`: all of red, then all of
@@ -61,215 +77,7 @@ pub fn area(
     normalization: Normalization,
     planes: &mut [f32],
 ) {
-    assert_eq!(planes.len(), 3 * height * width);
-    let scale = 1.0 / normalization.scale;
-    let (red, rest) = planes.split_at_mut(width * height);
-    let (green, blue) = rest.split_at_mut(width * height);
-    averages(photograph, region, (width, height), (scale, -normalization.mean * scale), Planes([red, green, blue]));
-}
-
-/// A copy whose longer side is `longer` pixels, of averages as [`area`] takes them. The shorter side is rounded, and at least 1.
-pub fn shrink(photograph: &Photograph, longer: usize) -> Photograph {
-    let scaled = |side: usize| {
-        let whole = photograph.longer_side();
-        ((side * longer + whole / 2) / whole).max(1)
-    };
-    let (width, height) = (scaled(photograph.width()), scaled(photograph.height()));
-    let mut pixels = vec![0; 3 * width * height];
-    // Half of one more, since what follows the point is cut off.
-    averages(photograph, Region::whole(photograph), (width, height), (1.0, 0.5), Samples(&mut pixels));
-    Photograph::new(width, height, pixels).expect("as many pixels as sides say")
-}
-
-/// Where averages go, row by row.
-trait Target {
-    /// Writes one row: what `average` says of each window. What follows its three channels is meaningless.
-    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]);
-}
-
-/// The input columns, from and to (exclusive), of one output pixel.
-type Window = (usize, usize);
-
-/// All of red, all of green, all of blue.
-struct Planes<'a>([&'a mut [f32]; 3]);
-
-/// 8-bit RGB, pixel by pixel.
-struct Samples<'a>(&'a mut [u8]);
-
-impl Target for Planes<'_> {
-    #[inline(always)]
-    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]) {
-        let line = y * windows.len()..(y + 1) * windows.len();
-        let [red, green, blue] = self.0.each_mut().map(|plane| plane[line.clone()].as_chunks_mut::<STEP>());
-        let (many, few) = windows.as_chunks::<STEP>();
-        for (((red, green), blue), windows) in red.0.iter_mut().zip(green.0).zip(blue.0).zip(many) {
-            for index in 0..STEP {
-                [red[index], green[index], blue[index], _] = average(&windows[index]);
-            }
-        }
-        for (((red, green), blue), window) in red.1.iter_mut().zip(green.1).zip(blue.1).zip(few) {
-            [*red, *green, *blue, _] = average(window);
-        }
-    }
-}
-
-impl Target for Samples<'_> {
-    #[inline(always)]
-    fn row(&mut self, y: usize, windows: &[Window], average: impl Fn(&Window) -> [f32; 4]) {
-        let pixels = self.0.as_chunks_mut::<3>().0;
-        let (pixels, last) = pixels[y * windows.len()..(y + 1) * windows.len()].as_chunks_mut::<STEP>();
-        let (many, few) = windows.as_chunks::<STEP>();
-        let put = |pixel: &mut [u8; 3], window| {
-            let [red, green, blue, _] = average(window).map(|value| value as i32 as u8);
-            *pixel = [red, green, blue];
-        };
-        for (pixels, windows) in pixels.iter_mut().zip(many) {
-            for index in 0..STEP {
-                put(&mut pixels[index], &windows[index]);
-            }
-        }
-        for (pixel, window) in last.iter_mut().zip(few) {
-            put(pixel, window);
-        }
-    }
-}
-
-/// Averages a region down (or up) to a width and a height; what goes to `target` is average * scale + shift.
-fn averages(
-    photograph: &Photograph,
-    region: Region,
-    (width, height): (usize, usize),
-    scaling: (f32, f32),
-    target: impl Target,
-) {
-    let columns = spans(region.width, width);
-    let rows = spans(region.height, height);
-    // 16 bits hold the sum of 257 rows of 8-bit samples, and move twice as fast as 32.
-    if rows.iter().all(|&(from, to)| to - from <= 257) {
-        average::<u16>(photograph, region, &columns, &rows, scaling, target);
-    } else {
-        average::<u32>(photograph, region, &columns, &rows, scaling, target);
-    }
-}
-
-/// The input pixels, from and to (exclusive), under each of `output` pixels.
-fn spans(input: usize, output: usize) -> Vec<(usize, usize)> {
-    (0..output).map(|index| (index * input / output, ((index + 1) * input).div_ceil(output))).collect()
-}
-
-fn average<Sum>(
-    photograph: &Photograph,
-    region: Region,
-    columns: &[(usize, usize)],
-    rows: &[(usize, usize)],
-    (scale, shift): (f32, f32),
-    mut target: impl Target,
-) where
-    Sum: Copy + From<u8> + std::ops::Add<Output = Sum>,
-    u32: From<Sum>,
-{
-    let stride = 3 * photograph.width();
-    let row = |y: usize| {
-        let start = (region.y + y) * stride + 3 * region.x;
-        &photograph.pixels()[start..start + 3 * region.width]
-    };
-    let narrowest = columns.iter().map(|&(left, right)| right - left).min().unwrap_or(0);
-
-    // First down each column, then along the one row of sums that remains: sums of all pixels to the left, of which the
-    // difference of two is a window's, whatever its width. One sample more lets a pixel be read as four.
-    let mut sums: Vec<Sum> = vec![Sum::from(0); 3 * region.width + 1];
-    let mut before = vec![[0_u32; 4]; region.width + 1];
-    for (y, &(from, to)) in rows.iter().enumerate() {
-        down(&mut sums[..3 * region.width], from..to, row);
-        along(&sums, &mut before);
-        // The widths of windows differ by at most two.
-        let factor: [f32; 3] = std::array::from_fn(|wider| scale / ((narrowest + wider).max(1) * (to - from)) as f32);
-        target.row(y, columns, |&(left, right)| {
-            let (less, more) = (&before[left], &before[right]);
-            let factor = factor[(right - left - narrowest).min(2)];
-            // A window of more than eight million pixels is not asked for, and signed numbers are converted faster.
-            std::array::from_fn(|channel| more[channel].wrapping_sub(less[channel]) as i32 as f32 * factor + shift)
-        });
-    }
-}
-
-/// How many pixels one turn of a loop does. In a sandbox every turn asks whether it must stop, and has to keep its registers
-/// ready for the answer yes: turns are dear, and what is done in one is not.
-const STEP: usize = 8;
-
-/// Adds rows up, sample by sample; several in one pass, since a pass is mostly loads and stores of `sums`.
-fn down<'a, Sum>(sums: &mut [Sum], rows: std::ops::Range<usize>, row: impl Fn(usize) -> &'a [u8])
-where
-    Sum: Copy + From<u8> + std::ops::Add<Output = Sum>,
-{
-    let mut next = match rows.len() {
-        1 => {
-            add(sums, [row(rows.start)], |_, [a]| a);
-            1
-        }
-        2 => {
-            add(sums, [row(rows.start), row(rows.start + 1)], |_, [a, b]| a + b);
-            2
-        }
-        _ => {
-            add(sums, [row(rows.start), row(rows.start + 1), row(rows.start + 2)], |_, [a, b, c]| a + b + c);
-            3
-        }
-    } + rows.start;
-    while next + 1 < rows.end {
-        add(sums, [row(next), row(next + 1)], |sum, [a, b]| sum + a + b);
-        next += 2;
-    }
-    if next < rows.end {
-        add(sums, [row(next)], |sum, [a]| sum + a);
-    }
-}
-
-/// One pass over some rows, all as long as `sums`.
-#[inline(always)]
-fn add<Sum, const ROWS: usize>(sums: &mut [Sum], rows: [&[u8]; ROWS], sum: impl Fn(Sum, [Sum; ROWS]) -> Sum)
-where
-    Sum: Copy + From<u8>,
-{
-    const SAMPLES: usize = 8 * STEP;
-    let (many, few) = sums.as_chunks_mut::<SAMPLES>();
-    let chunks = rows.map(|row| row.as_chunks::<SAMPLES>());
-    for (chunk, sums) in many.iter_mut().enumerate() {
-        let rows = chunks.map(|(many, _)| &many[chunk]);
-        for (index, total) in sums.iter_mut().enumerate() {
-            *total = sum(*total, rows.map(|row| Sum::from(row[index])));
-        }
-    }
-    for (index, total) in few.iter_mut().enumerate() {
-        *total = sum(*total, chunks.map(|(_, few)| Sum::from(few[index])));
-    }
-}
-
-/// Writes to `before[i]` the sum of the pixels before the one at `i`, modulo 2^32, channel by channel; the fourth is
-/// meaningless. `sums` holds three samples for each pixel and one more.
-fn along<Sum: Copy>(sums: &[Sum], before: &mut [[u32; 4]])
-where
-    u32: From<Sum>,
-{
-    let mut running = [0_u32; 4];
-    let mut add = |pixel: &[Sum]| {
-        for (running, &sample) in running.iter_mut().zip(pixel) {
-            *running = running.wrapping_add(u32::from(sample));
-        }
-        running
-    };
-    let (many, few) = before[1..].as_chunks_mut::<STEP>();
-    let mut rest = sums;
-    for before in many {
-        let Some(samples) = rest.first_chunk::<{ 3 * STEP + 1 }>() else { return };
-        for (index, before) in before.iter_mut().enumerate() {
-            *before = add(&samples[3 * index..3 * index + 4]);
-        }
-        rest = &rest[3 * STEP..];
-    }
-    for (before, pixel) in few.iter_mut().zip(rest.windows(4).step_by(3)) {
-        *before = add(pixel);
-    }
+    average::write(photograph, region, (width, height), normalization.factors(), Planes::new(planes, width, height));
 }
 
 /// A region resized to `width` x `height` pixels, 8-bit RGB, by a triangle filter that widens when it shrinks: what
@@ -319,7 +127,7 @@ mod tests {
     fn windows_overlap_when_sizes_do_not_divide() {
         // 5 to 3: columns 0..2, 1..4, 3..5.
         let source = photograph(5, &[0, 10, 20, 30, 40]);
-        assert_eq!(spans(5, 3), [(0, 2), (1, 4), (3, 5)]);
+        assert_eq!(average::spans(5, 3), [(0, 2), (1, 4), (3, 5)]);
         assert_eq!(averaged(&source, Region::whole(&source), 3, 1)[..3], [5.0, 20.0, 35.0]);
     }
 
@@ -370,25 +178,5 @@ mod tests {
             Photograph::new(4, 4, (0..16).flat_map(|i| [if i % 4 < 2 { 255 } else { 0 }; 3]).collect()).unwrap();
         let region = Region { x: 2, y: 0, width: 2, height: 4 };
         assert!(bilinear(&source, region, 5, 5).iter().all(|&value| value == 0));
-    }
-
-    #[test]
-    fn a_smaller_copy_holds_rounded_averages() {
-        let source = photograph(4, &[0, 1, 10, 20, 0, 1, 30, 41]);
-        let copy = shrink(&source, 2);
-        // 0.5 and 25.25 of red; green and blue are one and two more.
-        assert_eq!(copy.pixels(), [1, 2, 3, 25, 26, 27]);
-        let white = Photograph::new(3, 2, vec![255; 18]).unwrap();
-        assert_eq!(shrink(&white, 2).pixels(), [255; 6]);
-    }
-
-    #[test]
-    fn shrinking_keeps_the_shape() {
-        let source = Photograph::new(300, 100, vec![9; 90_000]).unwrap();
-        let copy = shrink(&source, 30);
-        assert_eq!((copy.width(), copy.height()), (30, 10));
-        assert!(copy.pixels().iter().all(|&value| value == 9));
-        let line = Photograph::new(1000, 1, vec![0; 3000]).unwrap();
-        assert_eq!(shrink(&line, 10).height(), 1);
     }
 }

@@ -10,28 +10,27 @@ use face_rules::prominence::{self, Seen};
 
 use crate::mtcnn::{self, DetectError, Detection, Networks, Settings};
 use crate::photograph::Photograph;
-use crate::resize;
+use crate::resize::IntegralImage;
 
 /// Stands for a smallest face that goes by the photograph: see [`smallest`].
 pub const AUTO: u32 = 0;
 /// The smallest face that goes by no photograph, pixels: what the detector's authors looked for.
 const LEAST: u32 = 20;
-/// A face that is a photograph's subject takes at least a twelfth of its shorter side. What is a fourteenth is looked for, so
-/// that a subject is not among the smallest faces that can be found.
-const SHARE: usize = 14;
+/// A face that is a photograph's subject takes at least a twelfth of its shorter side.
+const SHARE: usize = 12;
 
-/// The smallest face that is looked for where the settings leave it open, pixels of what is searched: a fourteenth of a copy's
-/// shorter side, and no less than 20. On a photograph of which no copy may be made (`max_side` 0) that is all.
+/// The smallest face that is looked for where the settings leave it open, pixels of what is searched: a twelfth of a copy's
+/// shorter side, and no less than 20. On a photograph of which no copy may be made that is all.
 ///
 /// Most of the work of finding faces is that of finding the smallest: half the size takes four times as long.
-pub fn smallest(searched: &Photograph, max_side: usize) -> u32 {
-    let shorter = if max_side == 0 { 0 } else { searched.width().min(searched.height()) };
+pub fn smallest(copy: Option<&IntegralImage>) -> u32 {
+    let shorter = copy.map_or(0, |copy| copy.width().min(copy.height()));
     LEAST.max(u32::try_from(shorter / SHARE).unwrap_or(u32::MAX))
 }
 
-/// Finds all faces, in pixels of the photograph, the most prominent first. They are proposed on a copy whose longer side is at
-/// most `max_side` pixels (0: on the photograph itself), which is most of the work, and judged on the photograph. Faces that lie
-/// outside it are left out.
+/// Finds all faces, in pixels of the photograph, the most prominent first. They are looked for on a copy whose longer side is at
+/// most `max_side` pixels, and small ones judged on the photograph; 0 makes no copy, as [`mtcnn::detect`] says. Faces that lie
+/// outside the photograph are left out.
 ///
 /// The smallest face of the settings is measured in the copy; [`AUTO`] takes [`smallest`].
 pub fn faces<N: Networks>(
@@ -43,10 +42,10 @@ pub fn faces<N: Networks>(
 where
     N::Error: Debug,
 {
-    let copy = (1..photograph.longer_side()).contains(&max_side).then(|| resize::shrink(photograph, max_side));
-    let searched = copy.as_ref().unwrap_or(photograph);
-    let min_face = if settings.min_face == AUTO { smallest(searched, max_side) } else { settings.min_face };
-    let mut faces = mtcnn::detect(photograph, searched, &Settings { min_face, ..*settings }, networks)?;
+    let copy = (max_side > 0).then(|| IntegralImage::shrunk(photograph, max_side));
+    let copy = copy.as_ref();
+    let min_face = if settings.min_face == AUTO { smallest(copy) } else { settings.min_face };
+    let mut faces = mtcnn::detect(photograph, copy, &Settings { min_face, ..*settings }, networks)?;
     let (width, height) = (photograph.width() as f32, photograph.height() as f32);
     faces.retain(|face| {
         let BoundingBox { x1, y1, x2, y2 } = face.bounding_box;
@@ -71,10 +70,13 @@ mod tests {
 
     #[test]
     fn the_smallest_face_goes_by_what_is_searched() {
-        let photograph = |width, height| Photograph::new(width, height, vec![0; 3 * width * height]).unwrap();
-        let sizes = [(480, 384), (384, 480), (480, 480), (250, 480), (10, 10)];
-        let smallest = |max_side| sizes.map(|(width, height)| smallest(&photograph(width, height), max_side));
-        assert_eq!((smallest(480), smallest(0)), ([27, 27, 34, 20, 20], [20; 5]));
+        let copy = |width, height| {
+            let photograph = Photograph::new(width, height, vec![0; 3 * width * height]).unwrap();
+            smallest(Some(&IntegralImage::shrunk(&photograph, 480)))
+        };
+        let sizes = [(480, 384), (384, 480), (480, 480), (230, 480), (960, 960), (10, 10)];
+        assert_eq!(sizes.map(|(width, height)| copy(width, height)), [32, 32, 40, 20, 40, 20]);
+        assert_eq!(smallest(None), 20);
     }
 
     #[test]

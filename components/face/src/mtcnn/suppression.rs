@@ -1,8 +1,8 @@
-//! Of overlapping candidates, the best: greedy non-maximum suppression.
+//! Of overlapping candidates, the best: greedy non-maximum suppression. Or their mean: box voting.
 //!
 //! Owns both measures of overlap. Must never know which stage asks.
 
-use face_rules::geometry::BoundingBox;
+use face_rules::geometry::{BoundingBox, Landmarks, Point};
 
 use super::candidate::Candidate;
 
@@ -56,10 +56,37 @@ pub(super) fn suppress(mut candidates: Vec<Candidate>, threshold: f32, overlap: 
     kept
 }
 
+/// How much a candidate's intersection with a face is of their union if it has a vote.
+const AGREES: f32 = 0.5;
+
+/// Moves each face to where the candidates that overlap it are on average, weighted by probability; its landmarks, too. Any
+/// one candidate is off by a few parts in a hundred, and by others with each change of a photograph's pixels.
+///
+/// Source: S. Gidaris and N. Komodakis, "Object detection via a multi-region and semantic segmentation-aware CNN model", ICCV 2015.
+pub(super) fn vote(faces: &mut [Candidate], candidates: &[Candidate]) {
+    for face in faces {
+        let agrees = |it: &&Candidate| Overlap::Union.of(&it.bounding_box, &face.bounding_box) > AGREES;
+        let (mut weights, mut edges, mut points) = (0.0, [0.0; 4], [Point::default(); 5]);
+        for candidate in candidates.iter().filter(agrees) {
+            let (weight, BoundingBox { x1, y1, x2, y2 }) = (candidate.probability, candidate.bounding_box);
+            weights += weight;
+            edges.iter_mut().zip([x1, y1, x2, y2]).for_each(|(sum, edge)| *sum += weight * edge);
+            for (sum, point) in points.iter_mut().zip(candidate.landmarks.to_array()) {
+                *sum = Point::new(sum.x + weight * point.x, sum.y + weight * point.y);
+            }
+        }
+        let [x1, y1, x2, y2] = edges.map(|edge| edge / weights);
+        let points = points.map(|point| Point::new(point.x / weights, point.y / weights));
+        // A face without an area overlaps nothing, and stays where it is; so does one whose sums are no numbers.
+        let (bounding_box, landmarks) = (BoundingBox::new(x1, y1, x2, y2), Landmarks::from_array(points));
+        if bounding_box.is_finite() && landmarks.is_finite() {
+            (face.bounding_box, face.landmarks) = (bounding_box, landmarks);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use face_rules::geometry::Landmarks;
-
     use super::*;
 
     fn candidate(probability: f32, x1: f32, y1: f32, x2: f32, y2: f32) -> Candidate {
@@ -116,5 +143,33 @@ mod tests {
             candidate(0.7, 0.0, 0.0, f32::INFINITY, 10.0),
         ];
         assert_eq!(suppress(odd, 0.5, Overlap::Union).len(), 2);
+    }
+
+    #[test]
+    fn a_face_is_where_all_that_overlap_it_are_on_average() {
+        let with_nose = |candidate: Candidate, x| {
+            let mut points = [Point::new(0.0, 0.0); 5];
+            points[2].x = x;
+            Candidate { landmarks: Landmarks::from_array(points), ..candidate }
+        };
+        let candidates = [
+            with_nose(candidate(0.75, 0.0, 0.0, 12.0, 10.0), 4.0),
+            with_nose(candidate(0.25, 2.0, 0.0, 10.0, 10.0), 8.0),
+            // Half of their union at most.
+            candidate(0.9, 0.0, 0.0, 6.0, 10.0),
+            candidate(0.9, 50.0, 0.0, 62.0, 10.0),
+        ];
+        let mut faces = candidates[..1].to_vec();
+        vote(&mut faces, &candidates);
+        assert_eq!(faces[0].bounding_box, BoundingBox::new(0.5, 0.0, 11.5, 10.0));
+        assert_eq!((faces[0].landmarks.nose.x, faces[0].probability), (5.0, 0.75));
+    }
+
+    #[test]
+    fn a_face_without_an_area_stays_where_it_is() {
+        let empty = candidate(0.8, 5.0, 5.0, 5.0, 5.0);
+        let mut faces = vec![empty];
+        vote(&mut faces, &[empty, candidate(0.9, 0.0, 0.0, 10.0, 10.0)]);
+        assert_eq!(faces, [empty]);
     }
 }

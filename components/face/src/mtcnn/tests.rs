@@ -71,14 +71,14 @@ fn search(
     settings: &Settings,
     networks: &mut Constant,
 ) -> Result<Vec<Detection>, DetectError<()>> {
-    detect(photograph, photograph, settings, networks)
+    detect(photograph, None, settings, networks)
 }
 
 #[test]
 fn what_is_proposed_on_a_copy_is_judged_on_the_photograph() {
     let settings = Settings { pyramid_factor: 0.1, ..SETTINGS };
     let first = |photograph: &Photograph, networks: &mut Constant| {
-        let faces = detect(photograph, &self::photograph(20, 20), &settings, networks).unwrap();
+        let faces = detect(photograph, Some(&IntegralImage::shrunk(photograph, 20)), &settings, networks).unwrap();
         faces.into_iter().min_by(|a, b| a.bounding_box.x1.total_cmp(&b.bounding_box.x1)).unwrap().bounding_box
     };
     let mut networks = Constant::new(1.0);
@@ -114,20 +114,63 @@ impl Networks for Seen {
 }
 
 #[test]
-fn of_a_large_candidate_the_copy_is_refined_and_the_photograph_is_judged() {
+fn what_is_large_in_the_copy_is_judged_there() {
+    // In colours that tell them apart.
+    let (photograph, other) = (photograph(240, 240), Photograph::new(240, 240, vec![7; 3 * 240 * 240]).unwrap());
+    let copy = IntegralImage::shrunk(&other, 120);
     let normalization = Normalization { mean: 0.0, scale: 1.0 };
     let found = |min_face| {
         let settings = Settings { normalization, min_face, pyramid_factor: 0.1, ..SETTINGS };
         let mut seen = Seen { refined: vec![], finished: vec![] };
-        let copy = Photograph::new(100, 100, vec![7; 3 * 100 * 100]).unwrap();
-        detect(&photograph(200, 200), &copy, &settings, &mut seen).unwrap();
+        detect(&photograph, Some(&copy), &settings, &mut seen).unwrap();
         seen
     };
-    // The squares of the first level are as large as the smallest face, less a pixel; twice 24 pixels are plenty.
-    let (small, large) = (found(45), found(60));
-    assert!(!small.refined.is_empty() && small.refined.iter().all(|value| *value == 90.0), "{:?}", small.refined);
-    assert!(!large.refined.is_empty() && large.refined.iter().all(|value| *value == 7.0), "{:?}", large.refined);
-    assert!([small, large].iter().all(|seen| seen.finished.iter().all(|value| *value == 90.0)));
+    let all = |values: &[f32], colour: f32| !values.is_empty() && values.iter().all(|&value| value == colour);
+    // The squares of the first level are eleven twelfths of the smallest face; twice what a network sees are plenty.
+    let [small, medium, large] = [45, 60, 110].map(found);
+    assert!(all(&small.refined, 90.0) && all(&small.finished, 90.0), "{:?}", small.refined);
+    assert!(all(&medium.refined, 7.0) && all(&medium.finished, 90.0), "{:?}", medium.refined);
+    assert!(all(&large.refined, 7.0) && all(&large.finished, 7.0), "{:?}", large.finished);
+}
+
+/// Is sure of the first candidate, less of the others, and moves those by a tenth up and to the left.
+struct Unsure;
+
+impl Networks for Unsure {
+    type Error = ();
+
+    fn proposal(&mut self, planes: &[f32], height: usize, width: usize) -> Result<Proposal, ()> {
+        Constant::new(1.0).proposal(planes, height, width)
+    }
+
+    fn refinement(&mut self, planes: &[f32], count: usize) -> Result<Refinement, ()> {
+        Constant::new(1.0).refinement(planes, count)
+    }
+
+    fn output(&mut self, _: &[f32], count: usize) -> Result<Output, ()> {
+        let probability = (0..count).flat_map(|index| if index == 0 { [0.0, 1.0] } else { [0.25, 0.75] }).collect();
+        let regression = (0..4 * count).map(|index| if index < 4 { 0.0 } else { -0.1 }).collect();
+        Ok(Output { probability, regression, landmarks: vec![0.5; 10 * count] })
+    }
+}
+
+#[test]
+fn with_a_copy_all_candidates_say_where_a_face_is() {
+    // One level, of whose cells suppression leaves those at 1..20 and 5..23, as far down as across.
+    let settings = Settings { pyramid_factor: 0.1, ..SETTINGS };
+    let photograph = photograph(20, 20);
+    let copy = IntegralImage::shrunk(&photograph, 20);
+    let found = |copy| detect(&photograph, copy, &settings, &mut Unsure).unwrap();
+    let (best, mean) = (found(None), found(Some(&copy)));
+    assert_eq!((best.len(), mean.len()), (1, 1), "{best:?} {mean:?}");
+    assert_eq!(best[0].bounding_box, BoundingBox::new(1.0, 1.0, 20.0, 20.0));
+    // The other is 19 pixels wide with both edges, and moved to 3.1..21.1: three quarters of the first's weight.
+    let (near, far) = ((1.0 + 0.75 * 3.1) / 1.75, (20.0 + 0.75 * 21.1) / 1.75);
+    let BoundingBox { x1, y1, x2, y2 } = mean[0].bounding_box;
+    for (found, expected) in [x1, y1, x2, y2].into_iter().zip([near, near, far, far]) {
+        assert!((found - expected).abs() < 1e-4, "{mean:?}");
+    }
+    assert_eq!(mean[0].probability, 1.0);
 }
 
 #[test]

@@ -1,56 +1,89 @@
-//! The photograph and its copy, and from which of them a candidate is cut out.
+//! The photograph and its copy, and from which of them something is seen.
 //!
 //! Owns the way between their pixels. Must never know what a network answers.
 
-use super::REFINEMENT_SIDE;
 use super::candidate::Candidate;
 use crate::photograph::Photograph;
-use crate::resize::Region;
+use crate::resize::{self, IntegralImage, Normalization, Region};
 
-/// A candidate of which the copy shows so many pixels for each that the refinement network sees is cut out of the copy: averages of
-/// averages are as good to it, and take a fraction of the time. The output network's last word needs the photograph.
+/// A candidate of which the copy shows so many pixels for each that a network sees is cut out of the copy: averages of averages are
+/// as good to it, and take a fraction of the time.
 const PLENTY: f32 = 2.0;
 
-/// A photograph, and the copy on which faces were proposed.
+/// A photograph, and the copy on which faces are proposed, if one was made.
 #[derive(Clone, Copy)]
 pub(super) struct Views<'a> {
     pub(super) photograph: &'a Photograph,
-    pub(super) copy: &'a Photograph,
+    pub(super) copy: Option<&'a IntegralImage>,
 }
 
 impl<'a> Views<'a> {
-    /// How many pixels of the photograph are one of the copy, across and down.
-    fn ratios(self) -> (f32, f32) {
-        let ratio = |whole: usize, part: usize| whole as f32 / part as f32;
-        let Self { photograph, copy } = self;
-        (ratio(photograph.width(), copy.width()), ratio(photograph.height(), copy.height()))
+    /// Width and height of what is searched, pixels.
+    pub(super) fn searched(self) -> (usize, usize) {
+        let whole = (self.photograph.width(), self.photograph.height());
+        self.copy.map_or(whole, |copy| (copy.width(), copy.height()))
     }
 
-    /// From pixels of the copy to pixels of the photograph.
+    /// All of what is searched.
+    pub(super) fn whole(self) -> Crop<'a> {
+        let (width, height) = self.searched();
+        Crop {
+            source: self.copy.map_or(Source::Photograph(self.photograph), Source::Copy),
+            region: Region { x: 0, y: 0, width, height },
+        }
+    }
+
+    /// How many pixels of the photograph are one of what is searched, across and down.
+    fn ratios(self) -> (f32, f32) {
+        let (width, height) = self.searched();
+        let ratio = |whole: usize, part: usize| whole as f32 / part as f32;
+        (ratio(self.photograph.width(), width), ratio(self.photograph.height(), height))
+    }
+
+    /// From pixels of what is searched to pixels of the photograph.
     pub(super) fn enlarge(self, candidate: Candidate) -> Candidate {
         let (across, down) = self.ratios();
         candidate.place(|x| x * across, |y| y * down)
     }
 
-    /// What the refinement network is to see; `None` where there are no pixels.
-    pub(super) fn crop(self, candidate: &Candidate) -> Option<Crop<'a>> {
-        let (across, down) = self.ratios();
-        // Edges are cut to whole pixels towards 0, by half a pixel on average, which in the copy is more.
-        let place = |edge: f32, ratio: f32| (edge - 0.5) / ratio + 0.5;
-        let small = candidate.place(|x| place(x, across), |y| place(y, down));
-        let shown = small.bounding_box.width().min(small.bounding_box.height());
-        if shown >= PLENTY * REFINEMENT_SIDE as f32 {
-            crop(self.copy, &small)
-        } else {
-            crop(self.photograph, candidate)
+    /// What a network that sees `side` x `side` pixels is to see of a candidate; `None` where there are no pixels.
+    pub(super) fn crop(self, candidate: &Candidate, side: usize) -> Option<Crop<'a>> {
+        if let Some(copy) = self.copy {
+            let (across, down) = self.ratios();
+            // Edges are cut to whole pixels towards 0, by half a pixel on average, which in the copy is more.
+            let place = |edge: f32, ratio: f32| (edge - 0.5) / ratio + 0.5;
+            let small = candidate.place(|x| place(x, across), |y| place(y, down));
+            if small.bounding_box.width().min(small.bounding_box.height()) >= PLENTY * side as f32 {
+                return Some(Crop { source: Source::Copy(copy), region: small.region(copy.width(), copy.height())? });
+            }
         }
+        let Self { photograph, .. } = self;
+        let region = candidate.region(photograph.width(), photograph.height())?;
+        Some(Crop { source: Source::Photograph(photograph), region })
     }
 }
 
-/// Where in which image.
-pub(super) type Crop<'a> = (&'a Photograph, Region);
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    Photograph(&'a Photograph),
+    Copy(&'a IntegralImage),
+}
 
-/// What a network is to see of an image; `None` where there are no pixels.
-pub(super) fn crop<'a>(image: &'a Photograph, candidate: &Candidate) -> Option<Crop<'a>> {
-    Some((image, candidate.region(image.width(), image.height())?))
+/// Where in which image.
+#[derive(Clone, Copy)]
+pub(super) struct Crop<'a> {
+    source: Source<'a>,
+    region: Region,
+}
+
+impl Crop<'_> {
+    /// Averages it to `width` x `height` pixels: f32 [3, height, width].
+    pub(super) fn write(&self, width: usize, height: usize, normalization: Normalization, planes: &mut [f32]) {
+        match self.source {
+            Source::Photograph(photograph) => {
+                resize::area(photograph, self.region, width, height, normalization, planes);
+            }
+            Source::Copy(copy) => copy.area(self.region, width, height, normalization, planes),
+        }
+    }
 }

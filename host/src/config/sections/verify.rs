@@ -65,7 +65,7 @@ impl Verify {
                 "verify.min_face",
                 Or { word: "auto", value: &mut self.min_face, of: |it| Box::new(Count(it, 12..=4096)) },
             ),
-            field("verify.detect_max_side", Count(&mut self.detect_max_side, 0..=16_384)),
+            field("verify.detect_max_side", Count(&mut self.detect_max_side, 0..=4096)),
             field("verify.max_pixels", Count(&mut self.max_pixels, 1..=250_000_000)),
             field(
                 "verify.cache",

@@ -108,7 +108,7 @@ fn instances(report: &mut Report, effort: Effort) -> Result<()> {
         answer: folder.path().join("instances.json"),
     };
     let mut command = Command::new(program);
-    command.args(["--ignored", "--exact", MEASUREMENT]).env(visavis_pace::VARIABLE, serde_json::to_string(&order)?);
+    command.args(["--exact", MEASUREMENT]).env(visavis_pace::VARIABLE, serde_json::to_string(&order)?);
     let output = command.stdin(Stdio::null()).output().context("the measurement can not be started")?;
     ensure!(output.status.success(), "the measurement failed: {}", String::from_utf8_lossy(&output.stdout));
     let text = fs::read_to_string(&order.answer).context("the measurement answered nothing")?;

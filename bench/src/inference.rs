@@ -75,7 +75,7 @@ pub(crate) fn run(effort: Effort) -> Result<Report> {
 fn measure(report: &mut Report, graph: &Graph, callers: usize, seconds: f64, openvino: &Path) -> Result<()> {
     let onnx = photos::assets().join("lib/libonnxruntime.so");
     let (host, stock) = (program("VISAVIS_PACE_BIN")?, program("VISAVIS_STOCK_BIN")?);
-    let test: &[&str] = &["--ignored", "--exact", MEASUREMENT];
+    let test: &[&str] = &["--exact", MEASUREMENT];
     let case = format!("{}, {callers} at a time", graph.name);
     let ours = ordered(&host, test, &onnx, graph, callers, seconds)?;
     let theirs = ordered(&stock, &[], &onnx, graph, callers, seconds)?;

@@ -144,7 +144,7 @@ impl Pace {
         let answer = folder.join("pace.json");
         let order = json!({ "queue": queue, "folder": folder, "bytes": bytes, "callers": CALLERS, "tasks": tasks, "answer": answer });
         let mut command = Command::new(program);
-        command.args(["--ignored", "--exact", MEASUREMENT]).env("VISAVIS_PACE", order.to_string());
+        command.args(["--exact", MEASUREMENT]).env("VISAVIS_PACE", order.to_string());
         let output = command.stdin(Stdio::null()).output().context("the measurement can not be started")?;
         if !output.status.success() {
             bail!("the measurement failed: {}", String::from_utf8_lossy(&output.stdout));

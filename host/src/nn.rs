@@ -40,7 +40,7 @@ mod batch;
 mod choice;
 mod fixed;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 #[cfg(test)]
 mod made_up;
 mod network;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
 use anyhow::{Context, Result, anyhow};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 /// The environment variable that holds an [`Order`] or [`Instances`], in JSON.
@@ -55,15 +56,19 @@ pub struct Instances {
     pub answer: PathBuf,
 }
 
+fn given<T: DeserializeOwned>() -> Result<Option<T>> {
+    let order = env::var(VARIABLE).ok();
+    order.map(|order| serde_json::from_str(&order).context("an order of the benchmark")).transpose()
+}
+
 impl Instances {
-    /// The order that this process was started with.
+    /// The order that this process was started with, if it was.
     ///
     /// # Errors
     ///
-    /// There is none, or it cannot be read.
-    pub fn given() -> Result<Self> {
-        let order = env::var(VARIABLE).with_context(|| format!("`cargo xtask bench host` sets {VARIABLE}"))?;
-        serde_json::from_str(&order).context("an order of the benchmark")
+    /// It cannot be read.
+    pub fn given() -> Result<Option<Self>> {
+        given()
     }
 
     /// Makes as many instances of each as are ordered, after one that does not count, and writes the answer.
@@ -86,14 +91,13 @@ impl Instances {
 }
 
 impl Order {
-    /// The order that this process was started with.
+    /// The order that this process was started with, if it was.
     ///
     /// # Errors
     ///
-    /// There is none, or it cannot be read.
-    pub fn given() -> Result<Self> {
-        let order = env::var(VARIABLE).with_context(|| format!("`cargo xtask bench inference` sets {VARIABLE}"))?;
-        serde_json::from_str(&order).context("an order of the benchmark")
+    /// It cannot be read.
+    pub fn given() -> Result<Option<Self>> {
+        given()
     }
 
     /// Lets as many callers as are ordered call again and again, after one call that does not count, and writes the answer.

@@ -63,7 +63,7 @@ impl WasiView for Guest {
 }
 
 fn main() -> Result<()> {
-    let order = Order::given()?;
+    let order = Order::given()?.context("`cargo xtask bench inference` sets VISAVIS_PACE")?;
     ort::init_from(order.library.to_string_lossy()).commit()?;
     let mut config = Config::new();
     config.allocation_strategy(InstanceAllocationStrategy::Pooling(PoolingAllocationConfig::default()));

@@ -1,10 +1,11 @@
 //! How long each graph takes on each library: what `cargo xtask bench backends` asks for.
 //!
-//! Owns one measurement of all graphs of the manifest, as the variable `VISAVIS_PACE` orders it. Must never know what is said of it.
+//! Owns one measurement of all graphs of the manifest, as the variable `VISAVIS_PACE` orders it; without an order it measures
+//! little, to see that it works. Must never know what is said of it.
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -25,8 +26,32 @@ struct Order {
     shapes: BTreeMap<String, Vec<[u32; 4]>>,
     /// Rounds that count.
     rounds: usize,
+    /// How long to wait at most for the libraries' own threads to rest.
+    #[serde(skip, default = "patience")]
+    patience: Duration,
     /// The file that the answer is written to.
     answer: PathBuf,
+}
+
+fn patience() -> Duration {
+    Duration::from_secs(30)
+}
+
+impl Order {
+    /// What the benchmark orders, or the least.
+    fn given(folder: &Path) -> Self {
+        if let Ok(order) = std::env::var("VISAVIS_PACE") {
+            return serde_json::from_str(&order).expect("an order of the benchmark");
+        }
+        let shapes = [
+            ("proposal", [1, 3, 24, 24]),
+            ("refinement", [2, 3, 24, 24]),
+            ("output", [2, 3, 48, 48]),
+            ("embedding", [1, 3, 160, 160]),
+        ];
+        let shapes = shapes.map(|(part, shape)| (part.to_owned(), vec![shape])).into();
+        Self { shapes, rounds: 2, patience: Duration::ZERO, answer: folder.join("answer.json") }
+    }
 }
 
 /// One graph on one library.
@@ -47,10 +72,9 @@ struct Figures {
 }
 
 #[test]
-#[ignore = "a measurement, which `cargo xtask bench backends` orders"]
 fn of_the_graphs_that_are_ordered() {
-    let order = std::env::var("VISAVIS_PACE").expect("`cargo xtask bench backends` sets VISAVIS_PACE");
-    let order: Order = serde_json::from_str(&order).expect("an order of the benchmark");
+    let answers = tempfile::tempdir().unwrap();
+    let order = Order::given(answers.path());
     let folder = assets().join("models");
     let manifest = Manifest::load(&folder.join("manifest.toml")).expect("set-up makes the models");
     let mut figures = Vec::new();
@@ -60,13 +84,23 @@ fn of_the_graphs_that_are_ordered() {
         let model = graph.read(&folder).expect("the model that the manifest means");
         let contenders = contenders(manifest.precision(&name)).into_iter();
         let mut lanes: Vec<_> = contenders
-            .map(|(who, backend, config)| Lane::open(&name, &model, who, backend.as_ref(), &config, &inputs))
+            .map(|(who, backend, config)| {
+                Lane::open(&name, &model, (who, backend.as_ref(), &config), &inputs, order.patience)
+            })
             .collect();
         measure(&mut lanes, &inputs, order.rounds);
         figures.extend(lanes.into_iter().map(|Lane { network, who, wall, processor, memory, .. }| {
             let (graph, sha256, title) = (name.clone(), graph.sha256.clone(), network.placement().title.clone());
             Figures { graph, sha256, who, title, wall, processor, memory }
         }));
+    }
+    for Figures { graph, who, wall, processor, .. } in &figures {
+        assert_eq!((wall.len(), processor.len()), (order.rounds, order.rounds), "{graph}, {who}");
+        assert!(wall.iter().all(|milliseconds| *milliseconds > 0.0), "{graph}, {who}: {wall:?}");
+    }
+    for (graph, _) in manifest.graphs() {
+        let measured = figures.iter().any(|it| it.graph == graph);
+        assert!(measured || manifest.precision(&graph) == Precision::Bf16, "{graph} was not measured");
     }
     fs::write(&order.answer, serde_json::to_vec(&figures).unwrap()).unwrap();
 }
@@ -101,10 +135,9 @@ impl Lane {
     fn open(
         name: &str,
         model: &[u8],
-        who: &'static str,
-        backend: &dyn Backend,
-        config: &Config,
+        (who, backend, config): (&'static str, &dyn Backend, &Config),
         inputs: &[NamedTensor],
+        patience: Duration,
     ) -> Self {
         let before = resident();
         let network = Network::load(backend, name.to_owned(), model, config);
@@ -113,7 +146,8 @@ impl Lane {
         let mut lane = Self { network, watchdog, who, wall: Vec::new(), processor: Vec::new(), memory: 0.0 };
         let warm = if name.ends_with("/embedding") { 5 } else { SIGHTINGS };
         (0..warm).for_each(|_| lane.round(inputs));
-        loop {
+        let warmed = Instant::now();
+        while warmed.elapsed() < patience {
             let begin = processor_time();
             thread::sleep(Duration::from_millis(200));
             if processor_time() - begin < Duration::from_millis(20) {

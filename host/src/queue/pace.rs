@@ -1,8 +1,9 @@
 //! How many tasks a second a queue takes, and how many of them workers end: what `cargo xtask bench queue` asks for.
 //!
-//! Owns one measurement of either backend, as the variable `VISAVIS_PACE` orders it. Must never know what it is compared with.
+//! Owns one measurement of either backend, as the variable `VISAVIS_PACE` orders it; without an order a few tasks,
+//! to see that it works. Must never know what it is compared with.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +34,18 @@ struct Order {
     answer: PathBuf,
 }
 
+impl Order {
+    /// What the benchmark orders, or the least.
+    fn given(folder: &Path) -> Self {
+        if let Ok(order) = std::env::var("VISAVIS_PACE") {
+            return serde_json::from_str(&order).expect("an order of the benchmark");
+        }
+        let (queue, folder) = (folder.join("queue.redb").display().to_string(), folder.to_owned());
+        let answer = folder.join("pace.json");
+        Self { queue, folder, bytes: 1000, callers: 4, tasks: 32, answer }
+    }
+}
+
 /// What was measured.
 #[derive(Serialize)]
 struct Pace {
@@ -49,10 +62,9 @@ struct Part {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a measurement, which `cargo xtask bench queue` orders"]
 async fn of_the_queue_that_is_ordered() {
-    let order = std::env::var("VISAVIS_PACE").expect("`cargo xtask bench queue` sets VISAVIS_PACE");
-    let order: Order = serde_json::from_str(&order).expect("an order of the benchmark");
+    let folder = tempfile::tempdir().unwrap();
+    let order = Order::given(folder.path());
     let queue = open(&order).await;
     let Order { bytes, callers, tasks, .. } = order;
     let photographs = [vec![0x5a; bytes / 2], vec![0xa5; bytes - bytes / 2]];
